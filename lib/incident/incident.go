@@ -57,6 +57,8 @@ type Ref struct {
 	Account  string `json:"account"`
 	Region   string `json:"region"`
 	Type     string `json:"type"`
+	// Seen is when the source last updated the finding that opened this episode: evidence counts from then on.
+	Seen time.Time `json:"seen"`
 }
 
 // Step is one thing to do to one resource. Target is an ARN; With holds the action's parameters (for instance keyId).

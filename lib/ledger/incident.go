@@ -20,8 +20,10 @@ type Incident struct {
 	OwnerStart time.Time `json:"ownerStart"`
 	FirstSeen  time.Time `json:"firstSeen"`
 	LastSeen   time.Time `json:"lastSeen"`
-	ClosedAt   time.Time `json:"closedAt,omitzero"`
-	Finding    Finding   `json:"finding"`
+	// Seen is LastSeen as it was when this episode began; it does not move with later copies.
+	Seen     time.Time `json:"seen"`
+	ClosedAt time.Time `json:"closedAt,omitzero"`
+	Finding  Finding   `json:"finding"`
 	// Rule is the playbook rule that decided, as file:line.
 	Rule string        `json:"rule"`
 	Plan incident.Plan `json:"plan"`
@@ -50,7 +52,7 @@ type Finding struct {
 
 // Ref gives what the states carry.
 func (i Incident) Ref() incident.Ref {
-	return incident.Ref{ID: i.ID, Episode: i.Episode, Severity: i.Band, Account: i.Finding.Account, Region: i.Finding.Region, Type: i.Finding.Type}
+	return incident.Ref{ID: i.ID, Episode: i.Episode, Severity: i.Band, Account: i.Finding.Account, Region: i.Finding.Region, Type: i.Finding.Type, Seen: i.Seen}
 }
 
 // IncidentKey is the key of an incident's META.
