@@ -27,8 +27,8 @@ X-Execution, the execution's ARN. Retries arrive as further requests.
 
 A path is the stateEnteredEventDetails.name of the events of GetExecutionHistory, in their order; states of Map items
 that run at once interleave there (MaxConcurrency 1, or one item, keeps them apart).
-Not as AWS: a token may be used twice; SendTaskFailure drops the cause; a JSONata expression that fails is
-States.Runtime; a Choice without a match needs a Default; the output should be an object.
+Not as AWS: a token may be used twice; SendTaskFailure drops the cause; a Choice without a match needs a
+Default; the output should be an object.
 """
 
 import argparse
@@ -45,11 +45,21 @@ import boto3
 import moto.stepfunctions.parser.asl.jsonata.jsonata as language
 from botocore.config import Config
 from jsonata import Jsonata
+from jsonata.jexception import JException
 from moto.core.config import default_user_config
 from moto.server import DomainDispatcherApplication, create_backend_app
 from moto.stepfunctions.parser import models  # noqa: F401  (loads the interpreter, so that it can be changed)
+from moto.stepfunctions.parser.api import EvaluationFailedEventDetails, HistoryEventType
+from moto.stepfunctions.parser.asl.component.common.error_name.failure_event import (
+    FailureEvent,
+    FailureEventException,
+)
+from moto.stepfunctions.parser.asl.component.common.error_name.states_error_name import StatesErrorName
+from moto.stepfunctions.parser.asl.component.common.error_name.states_error_name_type import StatesErrorNameType
 from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
+from moto.stepfunctions.parser.asl.component.common.string.string_expression import StringJSONata
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service import StateTaskService
+from moto.stepfunctions.parser.asl.eval.event.event_detail import EventDetails
 from moto.stepfunctions.parser.asl.utils import boto_client
 from moto.stepfunctions.parser.asl.utils.encoding import to_json_str
 from werkzeug.serving import WSGIRequestHandler, make_server
@@ -69,6 +79,7 @@ def main():
     everywhere(language.encode_jsonata_variable_declarations, declarations)
     everywhere(boto_client.boto_client_for, functools.partial(client, options.tasks))
     name_tasks()
+    fail_by_name()
     if not options.waits:
         retrier_decl.time = types.SimpleNamespace(sleep=lambda seconds: None)
     default_user_config["stepfunctions"]["execute_state_machine"] = True
@@ -118,6 +129,24 @@ def name_tasks():
         return evaluate(self, env)
 
     StateTaskService._eval_execution = evaluated
+
+
+def fail_by_name():
+    """An expression that cannot be evaluated is States.QueryEvaluationError, which States.ALL catches; moto has it
+    end the execution as States.Runtime."""
+    evaluate = StringJSONata._eval_body
+
+    def evaluated(self, env):
+        try:
+            return evaluate(self, env)
+        except JException as error:
+            name = StatesErrorName(typ=StatesErrorNameType.StatesQueryEvaluationError)
+            details = EvaluationFailedEventDetails(cause=f"{self.expression}: {error}", error=name.error_name)
+            raise FailureEventException(FailureEvent(
+                env=env, error_name=name, event_type=HistoryEventType.EvaluationFailed,
+                event_details=EventDetails(evaluationFailedEventDetails=details))) from error
+
+    StringJSONata._eval_body = evaluated
 
 
 def client(port, region, service, state_credentials=None):

@@ -86,7 +86,11 @@ def listeners(table):
     return [line for line in lines if line.split()[3] == "0A"]
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def free_ports():
+    """Two neighbouring free ports."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        if not port_owner(port) and not port_owner(port + 1):
+            return port, port + 1
