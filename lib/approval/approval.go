@@ -1,0 +1,309 @@
+// Package approval keeps what people are asked and what they decide. A request lives in the ledger with the task token that
+// waits for it; the token is nowhere else. A decision is recorded first and delivered afterwards, by whoever gets to it.
+package approval
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"firebreak/lib/fault"
+	"firebreak/lib/incident"
+	"firebreak/lib/ledger"
+)
+
+// Kind of a request.
+type Kind string
+
+const (
+	KindEradicate Kind = "eradicate" // destroy something; an execution waits for it
+	KindOverride  Kind = "override"  // contain what the guard refused; approving starts an execution
+)
+
+// need is how many different people have to approve. It is no setting: nothing lowers it.
+func (k Kind) need() int {
+	if k == KindOverride {
+		return 1
+	}
+	return 2
+}
+
+// Status of a request.
+type Status string
+
+const (
+	StatusOpen       Status = "open"
+	StatusApproved   Status = "approved"
+	StatusRejected   Status = "rejected"
+	StatusExpired    Status = "expired"
+	StatusSuperseded Status = "superseded"
+	StatusCancelled  Status = "cancelled"
+)
+
+// Complete is the Evidence of a request that nothing is missing for.
+const Complete = "complete"
+
+// Step is one step that people decide about.
+type Step struct {
+	incident.Step
+	// Identity is what makes the target this very thing (launch time, volumes and their snapshots).
+	Identity map[string]string `json:"identity,omitempty"`
+	// Destroys says in words what approval destroys.
+	Destroys []string `json:"destroys,omitempty"`
+	// Refusal is why the guard refused, Rule the rule that approval sets aside (budget, protected, shared, released).
+	Refusal string `json:"refusal,omitempty"`
+	Rule    string `json:"rule,omitempty"`
+}
+
+// Name is the target's id as a person types it: the last part of the ARN's resource.
+func (s Step) Name() string {
+	return s.Target[strings.LastIndexAny(s.Target, ":/")+1:]
+}
+
+// Decision is what one person decided.
+type Decision struct {
+	Approver string `json:"approver"`
+	Approve  bool   `json:"approve"`
+	Reason   string `json:"reason"`
+	// Via is how the person proved who they are: link, and later oidc, slack, cli.
+	Via string    `json:"via"`
+	At  time.Time `json:"at"`
+}
+
+// Approval is the record INC#<id> / APPROVAL#<n>.
+type Approval struct {
+	Incident string `json:"incident"`
+	Number   int    `json:"number"`
+	Episode  int    `json:"episode"`
+	Kind     Kind   `json:"kind"`
+	// Round of an eradication: 2 when a step found something different from what was approved. Overrides count through.
+	Round int    `json:"round"`
+	Steps []Step `json:"steps"`
+	// Hash is over everything that people approve, and nothing that progresses: see Hash.
+	Hash      string     `json:"hash"`
+	Need      int        `json:"need"`
+	Status    Status     `json:"status"`
+	Decisions []Decision `json:"decisions"`
+	// Token is the task token of the waiting execution. It is written here and nowhere else.
+	Token     string `json:"token,omitempty"`
+	Execution string `json:"execution"`
+	// Evidence is complete, or says what is missing.
+	Evidence  string    `json:"evidence"`
+	Asked     time.Time `json:"asked"`
+	Expires   time.Time `json:"expires"`
+	Ended     time.Time `json:"ended,omitzero"`
+	Delivered time.Time `json:"delivered,omitzero"`
+	// Nonces are fingerprints of the form nonces that were used up.
+	Nonces []string `json:"nonces,omitempty"`
+}
+
+// By lists who approved.
+func (a Approval) By() []string {
+	by := []string{}
+	for _, d := range a.Decisions {
+		if d.Approve && !slices.Contains(by, d.Approver) {
+			by = append(by, d.Approver)
+		}
+	}
+	return by
+}
+
+// Decided gives the decision of one approver.
+func (a Approval) Decided(approver string) (Decision, bool) {
+	for _, d := range a.Decisions {
+		if d.Approver == approver {
+			return d, true
+		}
+	}
+	return Decision{}, false
+}
+
+// String keeps the token out of logs and messages that print the record by mistake.
+func (a Approval) String() string {
+	return fmt.Sprintf("approval %d of %s (%s, %s)", a.Number, a.Incident, a.Kind, a.Status)
+}
+
+// GoString is String, for %#v.
+func (a Approval) GoString() string { return a.String() }
+
+// Hash gives sha256 over kind, incident, episode and, for each step in the order of their keys, action, target, parameters,
+// identity and the rule that is set aside. What changes while people decide (evidence, decisions, times) is not in it.
+func Hash(kind Kind, id string, episode int, steps []Step) string {
+	type step struct {
+		Action, Target, Rule string
+		With, Identity       map[string]string
+	}
+	bound := struct {
+		Kind     Kind
+		Incident string
+		Episode  int
+		Steps    []step
+	}{kind, id, episode, make([]step, len(steps))}
+	sorted := slices.SortedFunc(slices.Values(steps), func(a, b Step) int { return strings.Compare(a.Key(), b.Key()) })
+	for i, s := range sorted {
+		bound.Steps[i] = step{s.Action, s.Target, s.Rule, clone(s.With), clone(s.Identity)}
+	}
+	data, _ := json.Marshal(bound) // strings and maps of strings, keys sorted by encoding/json: cannot fail, always the same
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
+
+// clone makes no difference between an empty and an absent map.
+func clone(m map[string]string) map[string]string {
+	if len(m) == 0 {
+		return nil
+	}
+	return maps.Clone(m)
+}
+
+// Group is the index group in which requests stay while they are open, or decided and not delivered.
+const Group = "APPROVAL"
+
+// Key is the key of an approval.
+func Key(id string, number int) ledger.Key {
+	return ledger.Key{PK: "INC#" + id, SK: fmt.Sprintf("APPROVAL#%04d", number)}
+}
+
+// Load reads one approval. Version is 0 where there is none. Errors: Unreadable.
+func Load(ctx context.Context, s ledger.Store, id string, number int) (ledger.Item[Approval], error) {
+	return ledger.Load[Approval](ctx, s, Key(id, number))
+}
+
+// List reads the approvals of an incident, oldest first. Errors: Unreadable.
+func List(ctx context.Context, s ledger.Store, id string) ([]ledger.Item[Approval], error) {
+	return ledger.List[Approval](ctx, s, "INC#"+id, "APPROVAL#")
+}
+
+// Pending reads the approvals that are open, or decided and not delivered, over all incidents. Errors: Unreadable.
+func Pending(ctx context.Context, s ledger.Store) ([]ledger.Item[Approval], error) {
+	return ledger.Open[Approval](ctx, s, Group)
+}
+
+// place keeps the record in the index for as long as it needs work.
+func place(it *ledger.Item[Approval]) {
+	it.Group, it.Sort = "", ""
+	if it.Value.Delivered.IsZero() {
+		it.Group, it.Sort = ledger.Group(Group, it.Value.Incident), ledger.Stamp(it.Value.Expires)
+	}
+}
+
+// Verify tells whether people approved destroying exactly this: the approval is approved by as many different people as it
+// takes, is an eradication, and has the step with equal identity. Where not, difference says why, a line a field. Errors:
+// Unreadable.
+func Verify(ctx context.Context, s ledger.Store, id string, number int, step incident.Step, identity map[string]string) (ok bool, difference []string, err error) {
+	if number < 1 {
+		return false, []string{"no approval was given"}, nil
+	}
+	it, err := Load(ctx, s, id, number)
+	if err != nil {
+		return false, nil, err
+	}
+	a := it.Value
+	switch {
+	case !it.Exists():
+		return false, []string{fmt.Sprintf("there is no approval %d", number)}, nil
+	case a.Status != StatusApproved:
+		return false, []string{fmt.Sprintf("approval %d is %s, not approved", number, a.Status)}, nil
+	case a.Kind != KindEradicate:
+		return false, []string{fmt.Sprintf("approval %d is an %s: it lets nothing be destroyed", number, a.Kind)}, nil
+	case a.Incident != id || a.Hash != Hash(a.Kind, id, a.Episode, a.Steps):
+		return false, []string{fmt.Sprintf("approval %d is not what people were shown", number)}, nil
+	case len(a.By()) < KindEradicate.need():
+		return false, []string{fmt.Sprintf("approval %d has %d approvers, %d are needed", number, len(a.By()), KindEradicate.need())}, nil
+	}
+	for _, have := range a.Steps {
+		if have.Key() == step.Key() {
+			difference = differences(have.Identity, identity)
+			return len(difference) == 0, difference, nil
+		}
+	}
+	return false, []string{fmt.Sprintf("approval %d does not have the step %s", number, step.Key())}, nil
+}
+
+func differences(approved, now map[string]string) []string {
+	fields := map[string]bool{}
+	for _, m := range []map[string]string{approved, now} {
+		for f := range m {
+			fields[f] = true
+		}
+	}
+	var out []string
+	for _, f := range slices.Sorted(maps.Keys(fields)) {
+		was, had := approved[f]
+		is, has := now[f]
+		if was != is || had != has {
+			out = append(out, fmt.Sprintf("%s: approved %s, now %s", f, orNone(was), orNone(is)))
+		}
+	}
+	return out
+}
+
+func orNone(v string) string {
+	if v == "" {
+		return "none"
+	}
+	return v
+}
+
+// Override gives the guard's rules that people have set aside for this step; none where the number is not an approved
+// override of it. Errors: Unreadable.
+func Override(ctx context.Context, s ledger.Store, id string, number int, step incident.Step) ([]string, error) {
+	if number < 1 {
+		return nil, nil
+	}
+	it, err := Load(ctx, s, id, number)
+	if err != nil {
+		return nil, err
+	}
+	a := it.Value
+	if !it.Exists() || a.Status != StatusApproved || a.Kind != KindOverride || a.Incident != id || a.Hash != Hash(a.Kind, id, a.Episode, a.Steps) {
+		return nil, nil
+	}
+	var rules []string
+	for _, have := range a.Steps {
+		if have.Key() == step.Key() && have.Rule != "" && !slices.Contains(rules, have.Rule) {
+			rules = append(rules, have.Rule)
+		}
+	}
+	return rules, nil
+}
+
+// Evidence records what is missing for an approval, or Complete. It never changes a decision. Errors: Unreadable.
+func Evidence(ctx context.Context, s ledger.Store, id string, number int, evidence string) error {
+	_, err := update(ctx, s, id, number, func(a *Approval) error {
+		if a.Evidence == evidence {
+			return errSame
+		}
+		a.Evidence = evidence
+		return nil
+	})
+	return err
+}
+
+// errSame ends an update that would change nothing.
+var errSame = errors.New("nothing to change")
+
+// update changes an existing approval by a conditional write. change may end it with errSame.
+func update(ctx context.Context, s ledger.Store, id string, number int, change func(*Approval) error) (Approval, error) {
+	it, err := ledger.Update(ctx, s, Key(id, number), func(it *ledger.Item[Approval]) error {
+		if !it.Exists() {
+			return fault.New(fault.BadInput, "there is no approval %d of %s", number, id)
+		}
+		if err := change(&it.Value); err != nil {
+			return err
+		}
+		place(it)
+		return nil
+	})
+	if errors.Is(err, errSame) {
+		err = nil
+	}
+	return it.Value, err
+}
