@@ -1,0 +1,232 @@
+package action
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"firebreak/lib/fault"
+	"firebreak/lib/incident"
+	"firebreak/lib/ledger"
+)
+
+// rounds is how often a change is applied when somebody keeps undoing it, before a person is called.
+const rounds = 5
+
+// apply: guard, observe, take the hold, contain, read back, record.
+func (r *run) apply(ctx context.Context, c Containment) error {
+	ok, err := r.ask(ctx, c)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		if r.done.Outcome == incident.Planned {
+			return r.plan(ctx, c)
+		}
+		return nil
+	}
+	if err := r.take(ctx); err != nil {
+		return err
+	}
+	now, err := c.Observe(ctx, r.call)
+	if err != nil {
+		return err
+	}
+	midway := r.hold.Value.Phase == ledger.Applying || r.hold.Value.Phase == ledger.Undoing
+	if !midway && c.Contained(r.call, now) {
+		return r.join(ctx, c, now)
+	}
+	intent, err := r.intent(ctx, c, now)
+	if err != nil {
+		return err
+	}
+	_, irreversible := c.(Irreversible)
+	r.merge(now, intent, irreversible)
+	if err := r.lease(ctx, ledger.Applying); err != nil {
+		return err
+	}
+	after, err := r.contain(ctx, c, now, intent)
+	if err != nil {
+		err = r.halfway(ctx, c, err)
+		r.unlease(ctx)
+		return err
+	}
+	h := &r.hold.Value
+	h.After, h.Phase, h.Part, h.Lessee, h.Lease = after, ledger.Held, "", "", time.Time{}
+	if err := r.save(ctx); err != nil {
+		return err
+	}
+	r.before, r.after = h.Before, after
+	r.done.Outcome, r.done.Verified, r.done.Changes = incident.Applied, true, Diff(h.Before, after)
+	if len(h.Foreign) > 0 {
+		r.done.Changes = append(r.done.Changes, "changed by somebody else meanwhile, kept as found: "+strings.Join(h.Foreign, ", "))
+	}
+	r.note(c, after)
+	return nil
+}
+
+func (r *run) intent(ctx context.Context, c Containment, now State) (State, error) {
+	if p, ok := c.(Preparer); ok {
+		r.log(ctx, "prepare")
+		return p.Prepare(ctx, r.call, now)
+	}
+	return c.Intent(r.call, now)
+}
+
+// join adds the incident to a containment that stands already, or takes down one that others made.
+func (r *run) join(ctx context.Context, c Containment, now State) error {
+	stays, err := r.stays(ctx, c)
+	if err != nil {
+		return err
+	}
+	if stays == nil {
+		return fault.New(fault.Busy, "%s was contained and a moment later was not: look again", r.call.Target.ARN)
+	}
+	h := &r.hold.Value
+	if h.Phase != ledger.Held {
+		*h = r.fresh(now)
+		h.Intent, h.After, h.Phase = now, now, ledger.Held
+	}
+	h.Holders = maps.Clone(h.Holders)
+	h.Holders[r.req.Incident.ID] = with(r.call.With)
+	if err := r.save(ctx); err != nil {
+		return err
+	}
+	r.done.Outcome, r.done.Verified = incident.Already, true
+	if others := slices.DeleteFunc(r.holders(), func(id string) bool { return id == r.req.Incident.ID }); len(others) > 0 {
+		r.done.Reason = "held for " + strings.Join(others, ", ") + " too"
+	}
+	r.note(c, now)
+	return nil
+}
+
+func (r *run) fresh(now State) ledger.Hold {
+	return ledger.Hold{
+		Resource: r.call.Target.ARN, Action: r.req.Step.Action, Account: r.call.Target.Account, Region: r.call.Target.Region,
+		Before: now, Holders: map[string]map[string]string{r.req.Incident.ID: with(r.call.With)},
+	}
+}
+
+// merge writes what was observed and what is intended into the hold. The first Before is never overwritten: a hold found in
+// the middle is a crash, and what stands there now is partly ours.
+func (r *run) merge(now, intent State, irreversible bool) {
+	h := &r.hold.Value
+	if h.Phase == "" || h.Phase == ledger.Released {
+		*h = r.fresh(now)
+		h.Intent = intent
+		return
+	}
+	before := maps.Clone(h.Before)
+	for f, v := range now {
+		b, known := h.Before[f]
+		switch {
+		case !known:
+			before[f] = v // the resource has grown since, for instance by an interface
+		case irreversible, v == b, v == h.Intent[f], h.After != nil && v == h.After[f]:
+		default:
+			before[f] = v
+			if !slices.Contains(h.Foreign, f) {
+				h.Foreign = append(h.Foreign, f)
+			}
+		}
+	}
+	h.Before, h.Intent = before, over(h.Intent, intent)
+	h.Holders = maps.Clone(h.Holders)
+	h.Holders[r.req.Incident.ID] = with(r.call.With)
+}
+
+// contain applies until the resource has been read back as contained and has stayed so, and gives what was read last.
+func (r *run) contain(ctx context.Context, c Containment, now, intent State) (State, error) {
+	for range rounds {
+		r.log(ctx, "change")
+		if err := c.Apply(ctx, r.call, now, over(now, intent)); err != nil {
+			return nil, err
+		}
+		after, err := r.stays(ctx, c)
+		if err != nil || after != nil {
+			return after, err
+		}
+		if now, err = c.Observe(ctx, r.call); err != nil {
+			return nil, err
+		}
+		if intent, err = r.intent(ctx, c, now); err != nil {
+			return nil, err
+		}
+	}
+	return nil, fault.New(fault.NotVerified, "applied %d times, and each time it was not contained when read again: somebody or something undoes it", rounds)
+}
+
+// stays reads the resource until it is contained, waits for the settle time, and reads it again. It gives the second reading,
+// or nil where the resource is not contained or did not stay so. AWS shows a change seconds later at times: one settle time
+// is given for it to appear.
+func (r *run) stays(ctx context.Context, c Containment) (State, error) {
+	settle := time.Duration(r.set.SettleMilliseconds) * time.Millisecond
+	for look := 0; ; look++ {
+		s, err := c.Observe(ctx, r.call)
+		if err != nil {
+			return nil, err
+		}
+		if c.Contained(r.call, s) {
+			break
+		}
+		if look == 5 {
+			return nil, nil
+		}
+		if err := pause(ctx, settle/5); err != nil {
+			return nil, err
+		}
+	}
+	if err := pause(ctx, settle); err != nil {
+		return nil, err
+	}
+	s, err := c.Observe(ctx, r.call)
+	if err != nil || !c.Contained(r.call, s) {
+		return nil, err
+	}
+	return s, nil
+}
+
+// halfway adds to a failure what is done and what is not, as read back, because that is what the person called will need.
+func (r *run) halfway(ctx context.Context, c Containment, err error) error {
+	if errors.Is(err, ErrGone) {
+		return err
+	}
+	rctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	now, oerr := c.Observe(rctx, r.call)
+	if oerr != nil {
+		return fmt.Errorf("%w (what is done could not be read: %v)", err, oerr)
+	}
+	r.before, r.after = r.hold.Value.Before, now
+	done, open := Diff(r.hold.Value.Before, now), Diff(now, over(now, r.hold.Value.Intent))
+	return fmt.Errorf("%w (done: %s; not done: %s)", err, words(done), words(open))
+}
+
+func words(lines []string) string {
+	if len(lines) == 0 {
+		return "nothing"
+	}
+	return strings.Join(capped(lines), "; ")
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return fault.Wrap(fault.NotVerified, ctx.Err(), "no time was left to read the resource again")
+	case <-t.C:
+		return nil
+	}
+}
+
+func with(w map[string]string) map[string]string {
+	if w == nil {
+		return map[string]string{}
+	}
+	return w
+}

@@ -1,0 +1,151 @@
+package action
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"firebreak/lib/fault"
+	"firebreak/lib/incident"
+	"firebreak/lib/ledger"
+	"firebreak/lib/setting"
+)
+
+// undo: leave the holders; the last one restores what was there before, if nobody has changed the resource since.
+func (r *run) undo(ctx context.Context, c Containment) error {
+	if i, ok := c.(Irreversible); ok {
+		return Refuse("%s has no undo: %s", r.req.Step.Action, i.NoUndo())
+	}
+	set, err := setting.ReadGuard(ctx, r.store)
+	if err != nil {
+		return err
+	}
+	if set.Mode == setting.Off {
+		return Refuse("Firebreak is switched off: nothing is changed until scripts/firebreak mode act (or plan)")
+	}
+	if err := r.take(ctx); err != nil {
+		return err
+	}
+	h := &r.hold.Value
+	if _, holds := h.Holders[r.req.Incident.ID]; !holds && h.Phase != ledger.Undoing {
+		r.done.Outcome, r.done.Verified, r.done.Reason = incident.Already, true, "this incident holds nothing here"
+		return nil
+	}
+	if others := slices.DeleteFunc(r.holders(), func(id string) bool { return id == r.req.Incident.ID }); len(others) > 0 {
+		h.Holders = maps.Clone(h.Holders)
+		delete(h.Holders, r.req.Incident.ID)
+		r.done.Outcome, r.done.Verified, r.done.Reason = incident.Held, true, "still held for "+strings.Join(others, ", ")
+		return r.save(ctx)
+	}
+	now, err := c.Observe(ctx, r.call)
+	if err != nil {
+		return r.forget(ctx, set, err)
+	}
+	if drift := r.drift(c, now); len(drift) > 0 && !r.req.Force {
+		r.done.Outcome, r.done.Changes = incident.Drifted, drift
+		r.done.Reason = "nothing was changed; a person may restore all the same with --force"
+		return nil
+	}
+	if err := r.lease(ctx, ledger.Undoing); err != nil {
+		return err
+	}
+	after, err := r.restore(ctx, c, now)
+	if err != nil {
+		err = r.halfway(ctx, c, err)
+		r.unlease(ctx)
+		return err
+	}
+	r.before, r.after = now, after
+	r.done.Outcome, r.done.Verified, r.done.Changes = incident.Restored, true, Diff(now, after)
+	if r.req.Force {
+		r.done.Reason = "restored by force"
+	}
+	return r.release(ctx, set)
+}
+
+// drift says what stands in the way of restoring: what differs from what we left, and what an action wants a person for.
+func (r *run) drift(c Containment, now State) []string {
+	h := r.hold.Value
+	var out []string
+	for _, f := range fields(h.Before, h.After, now) {
+		switch v := now[f]; {
+		case h.Phase == ledger.Held && v == h.After[f]:
+		case h.Phase != ledger.Held && (v == h.Before[f] || v == h.Intent[f] || v == h.After[f]):
+		default:
+			was := h.After[f]
+			if h.Phase != ledger.Held {
+				was = h.Intent[f]
+			}
+			out = append(out, f+": Firebreak left "+show(was)+", it is "+show(v)+" now")
+		}
+	}
+	for _, f := range h.Foreign {
+		out = append(out, f+": somebody else changed it while it was being contained; "+show(h.Before[f])+" was found then")
+	}
+	if f, ok := c.(Forcible); ok {
+		for id, with := range h.Holders {
+			call := r.call
+			call.With = with
+			if why := f.NeedsForce(call); why != "" {
+				out = append(out, why+" ("+id+")")
+			}
+		}
+	}
+	return out
+}
+
+func (r *run) restore(ctx context.Context, c Containment, now State) (State, error) {
+	before := r.hold.Value.Before
+	settle := time.Duration(r.set.SettleMilliseconds) * time.Millisecond
+	for range rounds {
+		r.log(ctx, "restore")
+		if err := c.Restore(ctx, r.call, now, before); err != nil {
+			return nil, err
+		}
+		for range 6 {
+			s, err := c.Observe(ctx, r.call)
+			if err != nil {
+				return nil, err
+			}
+			if now = s; same(s, before) {
+				return s, nil
+			}
+			if err := pause(ctx, settle/5); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return nil, fault.New(fault.NotVerified, "restored %d times, and each time it differed when read again: %s", rounds, words(Diff(before, now)))
+}
+
+// same tells whether every field of before has its value again.
+func same(now, before State) bool {
+	for f, v := range before {
+		if now[f] != v {
+			return false
+		}
+	}
+	return true
+}
+
+// forget releases the hold on a resource that is gone.
+func (r *run) forget(ctx context.Context, set setting.Guard, err error) error {
+	if !errors.Is(err, ErrGone) {
+		return err
+	}
+	if rerr := r.release(ctx, set); rerr != nil {
+		return rerr
+	}
+	return ErrGone
+}
+
+func (r *run) release(ctx context.Context, set setting.Guard) error {
+	h := &r.hold.Value
+	h.Phase, h.Part, h.Lessee, h.Lease, h.Foreign = ledger.Released, "", "", time.Time{}, nil
+	h.Holders = map[string]map[string]string{}
+	h.Until = r.now().Add(time.Duration(set.ReleasedHours) * time.Hour)
+	return r.save(ctx)
+}
