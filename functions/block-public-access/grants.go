@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"firebreak/lib/action"
+	"firebreak/lib/fault"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go"
+)
+
+// grants keeps what was said of the latest bucket's policy and grants, so that one call reads them once. They are no owned
+// field: a change of theirs is no drift of the block.
+type grants struct {
+	mu    sync.Mutex
+	of    string
+	lines []string
+}
+
+func (g *grants) key(c action.Call) string {
+	return c.Target.ARN + " " + c.Incident.ID + " " + c.Since.String()
+}
+
+// read digests the bucket's policy and grants. What cannot be read is said and does not stop the containment.
+func (g *grants) read(ctx context.Context, api reads, c action.Call) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.of == g.key(c) {
+		return
+	}
+	g.of, g.lines = g.key(c), nil
+	name, owner := c.Target.Name(), c.Target.Account
+	policy, err := api.GetBucketPolicy(ctx, &s3.GetBucketPolicyInput{Bucket: &name, ExpectedBucketOwner: &owner})
+	switch {
+	case answered(err, "NoSuchBucketPolicy"):
+		g.lines = append(g.lines, "bucket policy: none")
+	case err != nil:
+		g.lines = append(g.lines, fmt.Sprintf("bucket policy: could not be read (%s)", fault.NameOf(err)))
+	default:
+		g.lines = append(g.lines, "bucket policy as found: sha256 "+digest(aws.ToString(policy.Policy)))
+	}
+	acl, err := api.GetBucketAcl(ctx, &s3.GetBucketAclInput{Bucket: &name, ExpectedBucketOwner: &owner})
+	if err != nil {
+		g.lines = append(g.lines, fmt.Sprintf("bucket ACL: could not be read (%s)", fault.NameOf(err)))
+		return
+	}
+	g.lines = append(g.lines, "bucket ACL as found: sha256 "+digest(list(acl.Grants))+public(acl.Grants))
+}
+
+func (g *grants) notes(c action.Call) []string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.of != g.key(c) {
+		return nil
+	}
+	return slices.Clone(g.lines)
+}
+
+func digest(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:])
+}
+
+// list writes grants so that equal text means equal grants.
+func list(grants []types.Grant) string {
+	var out []string
+	for _, g := range grants {
+		line, _ := json.Marshal(g)
+		out = append(out, string(line))
+	}
+	slices.Sort(out)
+	return strings.Join(out, "\n")
+}
+
+// public says which of S3's two open groups the grants name (S3 user guide, "Amazon S3 predefined groups").
+func public(grants []types.Grant) string {
+	var open []string
+	for _, g := range grants {
+		if g.Grantee == nil {
+			continue
+		}
+		switch aws.ToString(g.Grantee.URI) {
+		case "http://acs.amazonaws.com/groups/global/AllUsers":
+			open = append(open, string(g.Permission)+" for everyone")
+		case "http://acs.amazonaws.com/groups/global/AuthenticatedUsers":
+			open = append(open, string(g.Permission)+" for every AWS account")
+		}
+	}
+	if len(open) == 0 {
+		return ""
+	}
+	slices.Sort(open)
+	return ", open: " + strings.Join(open, ", ")
+}
+
+// bucket gives the bucket's name. Errors: BadInput for an object or anything else.
+func bucket(c action.Call) (string, error) {
+	if c.Target.Service != "s3" || c.Target.Resource == "" || strings.ContainsAny(c.Target.Resource, "/*?") {
+		return "", fault.New(fault.BadInput, "%s is not an S3 bucket", c.Target.ARN)
+	}
+	return c.Target.Resource, nil
+}
+
+// answered tells whether S3 answered with that error code.
+func answered(err error, code string) bool {
+	var api smithy.APIError
+	return errors.As(err, &api) && api.ErrorCode() == code
+}
+
+// said makes action.ErrGone of a bucket that does not exist and says what was being done otherwise.
+func said(err error, format string, args ...any) error {
+	switch {
+	case err == nil:
+		return nil
+	case answered(err, "NoSuchBucket"):
+		return action.ErrGone
+	}
+	return fmt.Errorf(format+": %w", append(args, err)...)
+}

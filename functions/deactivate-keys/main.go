@@ -1,0 +1,176 @@
+// Command deactivate-keys makes a user's long-term access keys Inactive.
+//
+// It deactivates the key that the step names (parameter keyId), or every active key of the user when none is named; a named
+// session key (ASIA…) stands for whichever key took the session, so for all of them. The second time it finds them Inactive
+// and changes nothing. Its undo reactivates exactly the keys that were Active before; a key that was publicly exposed
+// (parameter exposed) only with a person's force.
+//
+// It never creates a key and never deletes one. A key that is gone is contained.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"firebreak/lib/account"
+	"firebreak/lib/action"
+	"firebreak/lib/boot"
+	"firebreak/lib/principal"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/iam/types"
+)
+
+// reads are the calls that look, made as the Read role.
+type reads interface {
+	ListAccessKeys(context.Context, *iam.ListAccessKeysInput, ...func(*iam.Options)) (*iam.ListAccessKeysOutput, error)
+}
+
+// changes are the calls that change, made as the Identity role.
+type changes interface {
+	UpdateAccessKey(context.Context, *iam.UpdateAccessKeyInput, ...func(*iam.Options)) (*iam.UpdateAccessKeyOutput, error)
+}
+
+// deactivation is the action. Owned fields: <key id>/status of each key of the user, Active or Inactive.
+type deactivation struct {
+	reads   func(context.Context, action.Call) (reads, error)
+	changes func(context.Context, action.Call) (changes, error)
+}
+
+const (
+	suffix   = "/status"
+	active   = string(types.StatusTypeActive)
+	inactive = string(types.StatusTypeInactive)
+)
+
+func (d deactivation) Observe(ctx context.Context, c action.Call) (action.State, error) {
+	if c.Target.Resource == "root" {
+		return nil, action.Refuse("%s is the account's root user: only root itself can deactivate its keys, sign in as root and do it there", c.Target.ARN)
+	}
+	name, err := principal.Of(c.Target, principal.User)
+	if err != nil {
+		return nil, err
+	}
+	api, err := d.reads(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	s := action.State{}
+	for pages := iam.NewListAccessKeysPaginator(api, &iam.ListAccessKeysInput{UserName: &name}); pages.HasMorePages(); {
+		page, err := pages.NextPage(ctx)
+		var no *types.NoSuchEntityException
+		if errors.As(err, &no) {
+			return nil, action.ErrGone
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list access keys of user %s: %w", name, err)
+		}
+		for _, k := range page.AccessKeyMetadata {
+			s[aws.ToString(k.AccessKeyId)+suffix] = string(k.Status)
+		}
+	}
+	return s, nil
+}
+
+func (d deactivation) Intent(c action.Call, now action.State) (action.State, error) {
+	intent := action.State{}
+	for f := range now {
+		if meant(c, f) {
+			intent[f] = inactive
+		}
+	}
+	return intent, nil
+}
+
+// meant tells whether the step is about the key of that field.
+func meant(c action.Call, field string) bool {
+	id := c.With["keyId"]
+	return id == "" || strings.HasPrefix(id, "ASIA") || field == id+suffix
+}
+
+func (d deactivation) Contained(c action.Call, s action.State) bool {
+	for f, status := range s {
+		if meant(c, f) && status != inactive {
+			return false
+		}
+	}
+	return true
+}
+
+func (d deactivation) Apply(ctx context.Context, c action.Call, now, intent action.State) error {
+	for _, f := range slices.Sorted(maps.Keys(intent)) {
+		if meant(c, f) && intent[f] == inactive && now[f] != inactive {
+			if err := d.set(ctx, c, f, types.StatusTypeInactive); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (d deactivation) Restore(ctx context.Context, c action.Call, now, before action.State) error {
+	for _, f := range slices.Sorted(maps.Keys(before)) {
+		if before[f] == active && now[f] == inactive {
+			if err := d.set(ctx, c, f, types.StatusTypeActive); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// set changes a key's status. A key that went meanwhile needs no change.
+func (d deactivation) set(ctx context.Context, c action.Call, field string, to types.StatusType) error {
+	api, err := d.changes(ctx, c)
+	if err != nil {
+		return err
+	}
+	id := strings.TrimSuffix(field, suffix)
+	_, err = api.UpdateAccessKey(ctx, &iam.UpdateAccessKeyInput{UserName: aws.String(c.Target.Name()), AccessKeyId: &id, Status: to})
+	var no *types.NoSuchEntityException
+	if err == nil || errors.As(err, &no) {
+		return nil
+	}
+	return fmt.Errorf("make key %s of user %s %s: %w", id, c.Target.Name(), to, err)
+}
+
+// NeedsForce keeps a key that the world has seen from coming back by mistake.
+func (d deactivation) NeedsForce(c action.Call) string {
+	if c.With["exposed"] != "true" {
+		return ""
+	}
+	return "the key was publicly exposed: whoever copied it could use it again, so make a new one instead"
+}
+
+func (d deactivation) Notes(c action.Call, s action.State) []string {
+	notes := []string{"sessions that were taken with a key outlive it: up to 36 hours, unless the user is denied"}
+	if id := c.With["keyId"]; id != "" && !strings.HasPrefix(id, "ASIA") && s[id+suffix] == "" {
+		notes = append(notes, "the key "+id+" does not exist any more")
+	}
+	for _, f := range slices.Sorted(maps.Keys(s)) {
+		if !meant(c, f) && s[f] == active {
+			notes = append(notes, "the user's key "+strings.TrimSuffix(f, suffix)+" stays active: the finding does not name it")
+		}
+	}
+	return notes
+}
+
+func main() {
+	b := boot.Load()
+	access := b.Access()
+	boot.Start(action.NewSpine(b.Store(), b.Installation()).Containing("deactivate-keys", deactivation{
+		reads: func(ctx context.Context, c action.Call) (reads, error) {
+			cfg, err := access.Config(ctx, account.Read, c.Scope(), account.Statement{Actions: []string{"iam:ListAccessKeys"}, Resources: principal.ARNs(c.Target)})
+			return iam.NewFromConfig(cfg), err
+		},
+		changes: func(ctx context.Context, c action.Call) (changes, error) {
+			cfg, err := access.Config(ctx, account.Identity, c.Scope(), account.Statement{Actions: []string{"iam:UpdateAccessKey"}, Resources: principal.ARNs(c.Target)})
+			return iam.NewFromConfig(cfg), err
+		},
+	}))
+}

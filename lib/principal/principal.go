@@ -1,0 +1,37 @@
+// Package principal knows the IAM principals that findings name.
+package principal
+
+import (
+	"fmt"
+	"strings"
+
+	"firebreak/lib/fault"
+	"firebreak/lib/incident"
+)
+
+// Kind is the first part of an IAM resource.
+type Kind string
+
+const (
+	Role Kind = "role"
+	User Kind = "user"
+)
+
+// Of gives the name of the target if it is of that kind. Errors: BadInput where it is something else.
+func Of(t incident.Target, k Kind) (string, error) {
+	if t.Service != "iam" || !strings.HasPrefix(t.Resource, string(k)+"/") || t.Name() == "" {
+		return "", fault.New(fault.BadInput, "%s is not an IAM %s", t.ARN, k)
+	}
+	return t.Name(), nil
+}
+
+// ARNs gives the resources of a session policy that covers the principal. GuardDuty names principals without their paths,
+// and the name alone is unique in an account: an ARN without a path stands for the principal under any path, one with a
+// path for itself.
+func ARNs(t incident.Target) []string {
+	kind, rest, _ := strings.Cut(t.Resource, "/")
+	if strings.Contains(rest, "/") {
+		return []string{t.ARN}
+	}
+	return []string{t.ARN, fmt.Sprintf("arn:%s:iam::%s:%s/*/%s", t.Partition, t.Account, kind, rest)}
+}
