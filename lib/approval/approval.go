@@ -277,33 +277,31 @@ func Override(ctx context.Context, s ledger.Store, id string, number int, step i
 
 // Evidence records what is missing for an approval, or Complete. It never changes a decision. Errors: Unreadable.
 func Evidence(ctx context.Context, s ledger.Store, id string, number int, evidence string) error {
-	_, err := update(ctx, s, id, number, func(a *Approval) error {
-		if a.Evidence == evidence {
-			return errSame
-		}
+	_, _, err := update(ctx, s, id, number, func(a *Approval) bool {
+		same := a.Evidence == evidence
 		a.Evidence = evidence
-		return nil
+		return !same
 	})
 	return err
 }
 
-// errSame ends an update that would change nothing.
 var errSame = errors.New("nothing to change")
 
-// update changes an existing approval by a conditional write. change may end it with errSame.
-func update(ctx context.Context, s ledger.Store, id string, number int, change func(*Approval) error) (Approval, error) {
+// update changes an existing approval by a conditional write; change may be called several times and tells whether there is
+// anything to write. It gives the record as it is afterwards, and whether it was written.
+func update(ctx context.Context, s ledger.Store, id string, number int, change func(*Approval) bool) (Approval, bool, error) {
 	it, err := ledger.Update(ctx, s, Key(id, number), func(it *ledger.Item[Approval]) error {
 		if !it.Exists() {
 			return fault.New(fault.BadInput, "there is no approval %d of %s", number, id)
 		}
-		if err := change(&it.Value); err != nil {
-			return err
+		if !change(&it.Value) {
+			return errSame
 		}
 		place(it)
 		return nil
 	})
 	if errors.Is(err, errSame) {
-		err = nil
+		return it.Value, false, nil
 	}
-	return it.Value, err
+	return it.Value, err == nil, err
 }

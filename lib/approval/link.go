@@ -1,0 +1,235 @@
+package approval
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"firebreak/lib/fault"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+)
+
+// Ring holds the keys that links are signed with. JSON of the secret: {"id": "2", "key": "…", "previous": {"id": "1", "key":
+// "…"}}; previous is optional, and honoured until the last of its links has expired.
+type Ring struct {
+	ringKey
+	Previous *ringKey `json:"previous,omitempty"`
+}
+
+type ringKey struct {
+	ID  string `json:"id"`
+	Key string `json:"key"`
+}
+
+// ParseRing reads the secret. Errors: Unreadable; its text never has a key in it.
+func ParseRing(secret []byte) (Ring, error) {
+	var r Ring
+	if err := json.Unmarshal(secret, &r); err != nil {
+		return Ring{}, fault.New(fault.Unreadable, "the key of the approval links is not a JSON object with id and key")
+	}
+	for _, k := range []*ringKey{&r.ringKey, r.Previous} {
+		if k != nil && (k.ID == "" || len(k.Key) < 32) {
+			return Ring{}, fault.New(fault.Unreadable, "the key of the approval links needs an id and at least 32 characters")
+		}
+	}
+	if r.Previous != nil && r.Previous.ID == r.ID {
+		return Ring{}, fault.New(fault.Unreadable, "the key of the approval links and its previous one have the same id %q", r.ID)
+	}
+	return r, nil
+}
+
+// String keeps keys out of logs.
+func (r Ring) String() string { return "link keys (current " + r.ID + ")" }
+
+// GoString is String, for %#v.
+func (r Ring) GoString() string { return r.String() }
+
+func (r Ring) key(id string) []byte {
+	switch {
+	case id == r.ID:
+		return []byte(r.Key)
+	case r.Previous != nil && id == r.Previous.ID:
+		return []byte(r.Previous.Key)
+	}
+	return nil
+}
+
+// Link is what a personal link says. It is believed only after Genuine.
+type Link struct {
+	Incident string
+	Number   int
+	Approver string
+	Expires  time.Time
+	KeyID    string
+	mac      []byte
+	text     string
+}
+
+// Link makes the personal link of one approver to one approval: an opaque path segment. It names an approval; it is no proof
+// of who follows it.
+func (r Ring) Link(a Approval, approver string) string {
+	l := Link{Incident: a.Incident, Number: a.Number, Approver: approver, Expires: a.Expires, KeyID: r.ID}
+	return l.encode(l.sign([]byte(r.Key), a.Hash))
+}
+
+func (l Link) encode(mac []byte) string {
+	claims, _ := json.Marshal([]any{l.Incident, l.Number, l.Approver, l.Expires.Unix(), l.KeyID}) // strings and integers: cannot fail
+	return base64.RawURLEncoding.EncodeToString(claims) + "." + base64.RawURLEncoding.EncodeToString(mac)
+}
+
+func (l Link) sign(key []byte, hash string) []byte {
+	return sign(key, "firebreak approval link", l.Incident, fmt.Sprint(l.Number), l.Approver, hash, fmt.Sprint(l.Expires.Unix()), l.KeyID)
+}
+
+// sign gives HMAC-SHA256 over the parts, each with its length before it, so that no two lists of parts read alike.
+func sign(key []byte, parts ...string) []byte {
+	h := hmac.New(sha256.New, key)
+	for _, p := range parts {
+		var n [8]byte
+		binary.BigEndian.PutUint64(n[:], uint64(len(p)))
+		h.Write(n[:])
+		h.Write([]byte(p))
+	}
+	return h.Sum(nil)
+}
+
+// maxLink bounds what is decoded at all.
+const maxLink = 1024
+
+var errLink = errors.New("not a link")
+
+// ParseLink takes a link apart and believes nothing of it.
+func ParseLink(text string) (Link, error) {
+	head, tail, ok := strings.Cut(text, ".")
+	if !ok || len(text) > maxLink {
+		return Link{}, errLink
+	}
+	claims, err := base64.RawURLEncoding.DecodeString(head)
+	if err != nil {
+		return Link{}, errLink
+	}
+	l := Link{text: text}
+	if l.mac, err = base64.RawURLEncoding.DecodeString(tail); err != nil {
+		return Link{}, errLink
+	}
+	var expires int64
+	if err := json.Unmarshal(claims, &[]any{&l.Incident, &l.Number, &l.Approver, &expires, &l.KeyID}); err != nil {
+		return Link{}, errLink
+	}
+	l.Expires = time.Unix(expires, 0).UTC()
+	// One text a link: base64 and JSON have several spellings of the same bytes.
+	if l.encode(l.mac) != text {
+		return Link{}, errLink
+	}
+	return l, nil
+}
+
+// Genuine tells whether the link was made by this ring for exactly this approval. It says nothing about its time being over.
+func (r Ring) Genuine(l Link, a Approval) bool {
+	key := r.key(l.KeyID)
+	known := key != nil
+	if !known {
+		key = []byte(r.Key) // take as long as for a known one
+	}
+	ok := hmac.Equal(l.mac, l.sign(key, a.Hash))
+	return ok && known && l.Incident == a.Incident && l.Number == a.Number && a.Number > 0
+}
+
+// nonceLife is how long a shown form can be sent.
+const nonceLife = 30 * time.Minute
+
+const nonceRandom = 12
+
+// Nonce makes the one-time value of a form: signed, so that showing the form writes nothing; bound to the link, to POST and
+// to a time; used up by the vote that it comes with.
+func (r Ring) Nonce(l Link, now time.Time) string {
+	body := make([]byte, 8+nonceRandom)
+	binary.BigEndian.PutUint64(body, uint64(now.Add(nonceLife).Unix()))
+	rand.Read(body[8:]) // never fails (crypto/rand)
+	return base64.RawURLEncoding.EncodeToString(append(body, r.signNonce(l, body)...))
+}
+
+func (r Ring) signNonce(l Link, body []byte) []byte {
+	key := r.key(l.KeyID)
+	if key == nil {
+		return nil
+	}
+	return sign(key, "firebreak approval form", "POST", l.text, string(body))
+}
+
+// Spend checks the nonce of a form that was sent for this link, and gives the fingerprint by which it is used up.
+func (r Ring) Spend(l Link, nonce string, now time.Time) (fingerprint string, ok bool) {
+	raw, err := base64.RawURLEncoding.DecodeString(nonce)
+	if err != nil || len(raw) != 8+nonceRandom+sha256.Size || base64.RawURLEncoding.EncodeToString(raw) != nonce {
+		return "", false
+	}
+	body, mac := raw[:8+nonceRandom], raw[8+nonceRandom:]
+	if want := r.signNonce(l, body); want == nil || !hmac.Equal(mac, want) {
+		return "", false
+	}
+	if expires := binary.BigEndian.Uint64(body); uint64(now.Unix()) >= expires {
+		return "", false
+	}
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:16]), true
+}
+
+// SecretAPI is the call that reads the keys.
+type SecretAPI interface {
+	GetSecretValue(context.Context, *secretsmanager.GetSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error)
+}
+
+// Keys reads the ring from Secrets Manager and keeps it for five minutes.
+type Keys struct {
+	api    SecretAPI
+	secret string
+
+	mu   sync.Mutex
+	ring Ring
+	read time.Time
+}
+
+// NewKeys reads the secret of that ARN.
+func NewKeys(api SecretAPI, secret string) *Keys { return &Keys{api: api, secret: secret} }
+
+// FixedKeys always gives that ring. For tests.
+func FixedKeys(r Ring) *Keys {
+	return &Keys{ring: r, read: time.Now().Add(100 * 365 * 24 * time.Hour)}
+}
+
+const keepRing = 5 * time.Minute
+
+// Read gives the ring. Errors: Unreadable, Throttled.
+func (k *Keys) Read(ctx context.Context) (Ring, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.read.IsZero() && time.Since(k.read) < keepRing {
+		return k.ring, nil
+	}
+	out, err := k.api.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &k.secret})
+	if err != nil {
+		name := fault.Unreadable
+		if fault.Is(err, fault.Throttled) {
+			name = fault.Throttled
+		}
+		return Ring{}, fault.Wrap(name, err, "read the key of the approval links")
+	}
+	ring, err := ParseRing([]byte(aws.ToString(out.SecretString)))
+	if err != nil {
+		return Ring{}, err
+	}
+	k.ring, k.read = ring, time.Now()
+	return ring, nil
+}
