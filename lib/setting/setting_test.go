@@ -1,0 +1,115 @@
+package setting
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"strings"
+	"testing"
+
+	"firebreak/lib/fault"
+	"firebreak/lib/incident"
+	"firebreak/lib/ledger"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
+)
+
+type fakeSSM struct {
+	values map[string]string
+	calls  int
+	err    error
+}
+
+func (f *fakeSSM) GetParameters(_ context.Context, in *ssm.GetParametersInput, _ ...func(*ssm.Options)) (*ssm.GetParametersOutput, error) {
+	f.calls++
+	out := &ssm.GetParametersOutput{}
+	for _, n := range in.Names {
+		if v, ok := f.values[n]; ok {
+			out.Parameters = append(out.Parameters, types.Parameter{Name: aws.String(n), Value: &v})
+		} else {
+			out.InvalidParameters = append(out.InvalidParameters, n)
+		}
+	}
+	return out, f.err
+}
+
+var good = map[string]string{
+	"/firebreak/accounts":  `[{"id":"222222222222","name":"clinic","regions":["us-east-1"]}]`,
+	"/firebreak/approvers": `[{"id":"alice","name":"Alice","email":"alice@example.com","severities":["CRITICAL"],"accounts":[],"principals":[]}]`,
+	"/firebreak/approval":  `{"linkAlone":"none","hours":{"":24,"CRITICAL":4}}`,
+	"/firebreak/playbook":  `{"source":"builtin"}`,
+	"/firebreak/action":    `{"settleMilliseconds":5000,"leaseSeconds":90}`,
+}
+
+func TestReadKeepsForAMinute(t *testing.T) {
+	api := &fakeSSM{values: good}
+	inst := NewInstallation(api, "/firebreak")
+	for range 3 {
+		in, err := inst.Read(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a, ok := in.Account("222222222222"); !ok || a.Name != "clinic" || in.Action.LeaseSeconds != 90 {
+			t.Errorf("read %+v", in)
+		}
+		if alice := in.Approvers[0]; !alice.Decides(incident.Critical, "222222222222") || alice.Decides(incident.High, "222222222222") {
+			t.Error("alice is asked about the wrong incidents")
+		}
+	}
+	if api.calls != 1 {
+		t.Errorf("SSM was read %d times, want once", api.calls)
+	}
+}
+
+func TestWhatCannotBeReadStopsActing(t *testing.T) {
+	for name, c := range map[string]struct{ key, value, says string }{
+		"missing":         {"/firebreak/accounts", "", "/firebreak/accounts"},
+		"not JSON":        {"/firebreak/playbook", "{", "/firebreak/playbook"},
+		"an unknown key":  {"/firebreak/approval", `{"linkAlone":"none","hours":{"":24},"linkalnoe":1}`, "linkalnoe"},
+		"a bad value":     {"/firebreak/approval", `{"linkAlone":"always","hours":{"":24}}`, "always"},
+		"no default":      {"/firebreak/approval", `{"linkAlone":"none","hours":{}}`, "hours"},
+		"no settle time":  {"/firebreak/action", `{"settleMilliseconds":0,"leaseSeconds":90}`, "settleMilliseconds"},
+		"an empty source": {"/firebreak/playbook", `{"source":""}`, "source"},
+	} {
+		values := maps.Clone(good)
+		if values[c.key] = c.value; c.value == "" {
+			delete(values, c.key)
+		}
+		_, err := NewInstallation(&fakeSSM{values: values}, "/firebreak").Read(context.Background())
+		if !fault.Is(err, fault.Unreadable) || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v, want Unreadable naming %q", name, err, c.says)
+		}
+	}
+	if _, err := NewInstallation(&fakeSSM{err: errors.New("boom")}, "/firebreak").Read(context.Background()); !fault.Is(err, fault.Unreadable) {
+		t.Errorf("SSM down: %v, want Unreadable", err)
+	}
+}
+
+func TestGuardSettingsFailClosed(t *testing.T) {
+	ctx := context.Background()
+	if _, err := ReadGuard(ctx, ledger.NewMemory()); !fault.Is(err, fault.Unreadable) {
+		t.Errorf("missing settings: %v", err)
+	}
+	for name, change := range map[string]func(*Guard){
+		"mode": func(g *Guard) { g.Mode = "ACT" }, "reserve": func(g *Guard) { g.Reserve = 21 }, "budget": func(g *Guard) { g.Budget = -1 },
+		"shared": func(g *Guard) { g.Shared = 0 }, "steps": func(g *Guard) { g.Steps = 0 }, "hours": func(g *Guard) { g.ReleasedHours = -1 },
+	} {
+		s, it := ledger.NewMemory(), ledger.Item[Guard]{Key: GuardKey, Value: Defaults()}
+		change(&it.Value)
+		if err := ledger.Save(ctx, s, &it); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ReadGuard(ctx, s); !fault.Is(err, fault.Unreadable) {
+			t.Errorf("bad %s: %v", name, err)
+		}
+	}
+	s, it := ledger.NewMemory(), ledger.Item[Guard]{Key: GuardKey, Value: Defaults()}
+	if err := ledger.Save(ctx, s, &it); err != nil {
+		t.Fatal(err)
+	}
+	if g, err := ReadGuard(ctx, s); err != nil || g.Mode != Plan {
+		t.Errorf("a new installation is in mode %q (%v), want plan", g.Mode, err)
+	}
+}
