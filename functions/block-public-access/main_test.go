@@ -1,0 +1,271 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"firebreak/lib/action"
+	"firebreak/lib/actiontest"
+	"firebreak/lib/fault"
+	"firebreak/lib/incident"
+	"firebreak/lib/setting"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go"
+	"github.com/google/go-cmp/cmp"
+)
+
+const (
+	exports = "arn:aws:s3:::clinic-exports"
+	first   = "INC-VEPYW46KHAZJUHQC"
+)
+
+func TestMain(m *testing.M) {
+	slog.SetDefault(slog.New(slog.NewTextHandler(io.Discard, nil)))
+	os.Exit(m.Run())
+}
+
+// fake is one bucket. A nil block is a bucket without a configuration.
+type fake struct {
+	gone   bool
+	owner  string
+	block  map[string]bool
+	tags   map[string]string
+	policy string
+	denied string
+	writes int
+}
+
+func newFake() *fake { return &fake{owner: actiontest.Account, policy: "{}"} }
+
+func (f *fake) call(name string, owner *string) error {
+	switch {
+	case f.denied == name, aws.ToString(owner) != f.owner:
+		return &smithy.GenericAPIError{Code: "AccessDenied", Message: "Access Denied"}
+	case f.gone:
+		return &smithy.GenericAPIError{Code: "NoSuchBucket"}
+	}
+	return nil
+}
+
+func (f *fake) GetPublicAccessBlock(_ context.Context, in *s3.GetPublicAccessBlockInput, _ ...func(*s3.Options)) (*s3.GetPublicAccessBlockOutput, error) {
+	if err := f.call("GetPublicAccessBlock", in.ExpectedBucketOwner); err != nil {
+		return nil, err
+	}
+	if f.block == nil {
+		return nil, &smithy.GenericAPIError{Code: "NoSuchPublicAccessBlockConfiguration"}
+	}
+	return &s3.GetPublicAccessBlockOutput{PublicAccessBlockConfiguration: &types.PublicAccessBlockConfiguration{
+		BlockPublicAcls: aws.Bool(f.block["BlockPublicAcls"]), IgnorePublicAcls: aws.Bool(f.block["IgnorePublicAcls"]),
+		BlockPublicPolicy: aws.Bool(f.block["BlockPublicPolicy"]), RestrictPublicBuckets: aws.Bool(f.block["RestrictPublicBuckets"]),
+	}}, nil
+}
+
+func (f *fake) GetBucketTagging(_ context.Context, in *s3.GetBucketTaggingInput, _ ...func(*s3.Options)) (*s3.GetBucketTaggingOutput, error) {
+	if err := f.call("GetBucketTagging", in.ExpectedBucketOwner); err != nil {
+		return nil, err
+	}
+	if len(f.tags) == 0 {
+		return nil, &smithy.GenericAPIError{Code: "NoSuchTagSet"}
+	}
+	out := &s3.GetBucketTaggingOutput{}
+	for k, v := range f.tags {
+		out.TagSet = append(out.TagSet, types.Tag{Key: aws.String(k), Value: aws.String(v)})
+	}
+	return out, nil
+}
+
+func (f *fake) GetBucketPolicy(_ context.Context, in *s3.GetBucketPolicyInput, _ ...func(*s3.Options)) (*s3.GetBucketPolicyOutput, error) {
+	if err := f.call("GetBucketPolicy", in.ExpectedBucketOwner); err != nil {
+		return nil, err
+	}
+	if f.policy == "" {
+		return nil, &smithy.GenericAPIError{Code: "NoSuchBucketPolicy"}
+	}
+	return &s3.GetBucketPolicyOutput{Policy: &f.policy}, nil
+}
+
+func (f *fake) GetBucketAcl(_ context.Context, in *s3.GetBucketAclInput, _ ...func(*s3.Options)) (*s3.GetBucketAclOutput, error) {
+	if err := f.call("GetBucketAcl", in.ExpectedBucketOwner); err != nil {
+		return nil, err
+	}
+	return &s3.GetBucketAclOutput{Grants: []types.Grant{
+		{Grantee: &types.Grantee{Type: types.TypeGroup, URI: aws.String("http://acs.amazonaws.com/groups/global/AllUsers")}, Permission: types.PermissionRead},
+	}}, nil
+}
+
+func (f *fake) PutPublicAccessBlock(_ context.Context, in *s3.PutPublicAccessBlockInput, _ ...func(*s3.Options)) (*s3.PutPublicAccessBlockOutput, error) {
+	if err := f.call("PutPublicAccessBlock", in.ExpectedBucketOwner); err != nil {
+		return nil, err
+	}
+	p := in.PublicAccessBlockConfiguration
+	f.writes++
+	f.block = map[string]bool{
+		"BlockPublicAcls": *p.BlockPublicAcls, "IgnorePublicAcls": *p.IgnorePublicAcls,
+		"BlockPublicPolicy": *p.BlockPublicPolicy, "RestrictPublicBuckets": *p.RestrictPublicBuckets,
+	}
+	return &s3.PutPublicAccessBlockOutput{}, nil
+}
+
+func (f *fake) DeletePublicAccessBlock(_ context.Context, in *s3.DeletePublicAccessBlockInput, _ ...func(*s3.Options)) (*s3.DeletePublicAccessBlockOutput, error) {
+	if err := f.call("DeletePublicAccessBlock", in.ExpectedBucketOwner); err != nil {
+		return nil, err
+	}
+	f.writes++
+	f.block = nil
+	return &s3.DeletePublicAccessBlockOutput{}, nil
+}
+
+func newWorld(t *testing.T, f *fake) *actiontest.World {
+	return actiontest.New(t, "block-public-access", blocking{
+		reads:   func(context.Context, action.Call) (reads, error) { return f, nil },
+		changes: func(context.Context, action.Call) (changes, error) { return f, nil },
+		grants:  &grants{},
+	})
+}
+
+func set(on ...string) map[string]bool {
+	out := map[string]bool{}
+	for _, f := range flags {
+		out[f] = slices.Contains(on, f)
+	}
+	return out
+}
+
+func TestOutcomes(t *testing.T) {
+	for name, c := range map[string]struct {
+		mode   incident.Mode
+		target string
+		bucket func(*fake)
+		guard  func(*setting.Guard)
+		want   incident.Outcome
+		fault  fault.Name
+		golden string
+		block  map[string]bool
+	}{
+		"happy":               {want: incident.Applied, golden: "applied", block: set(flags...)},
+		"three flags of four": {bucket: func(f *fake) { f.block = set(flags[:3]...) }, want: incident.Applied, block: set(flags...)},
+		"plan":                {mode: incident.Look, want: incident.Planned, golden: "planned"},
+		"already":             {bucket: func(f *fake) { f.block = set(flags...) }, want: incident.Already, golden: "already", block: set(flags...)},
+		"gone":                {bucket: func(f *fake) { f.gone = true }, want: incident.Gone},
+		"denied":              {bucket: func(f *fake) { f.denied = "PutPublicAccessBlock" }, fault: fault.Denied},
+		"denied to look":      {bucket: func(f *fake) { f.denied = "GetPublicAccessBlock" }, fault: fault.Denied},
+		"denied to read the policy": {
+			bucket: func(f *fake) { f.denied = "GetBucketPolicy" }, want: incident.Applied, block: set(flags...),
+		},
+		"another account's bucket": {bucket: func(f *fake) { f.owner = "111111111111" }, fault: fault.Denied},
+		"an object":                {target: exports + "/report.csv", fault: fault.BadInput},
+		"protected by list": {
+			guard: func(g *setting.Guard) { g.Protected = []string{exports} }, want: incident.Refused, golden: "refused",
+		},
+		"protected by tag": {bucket: func(f *fake) { f.tags = map[string]string{"firebreak:protected": "true"} }, want: incident.Refused},
+		"other tags":       {bucket: func(f *fake) { f.tags = map[string]string{"owner": "clinic"} }, want: incident.Applied, block: set(flags...)},
+		"mode plan":        {guard: func(g *setting.Guard) { g.Mode = setting.Plan }, want: incident.Planned, golden: "planned"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFake()
+			if c.bucket != nil {
+				c.bucket(f)
+			}
+			w := newWorld(t, f)
+			if c.guard != nil {
+				w.Guard(c.guard)
+			}
+			mode, target := c.mode, c.target
+			if mode == "" {
+				mode = incident.Apply
+			}
+			if target == "" {
+				target = exports
+			}
+			got, err := w.Do(w.Request(mode, first, target, nil))
+			switch {
+			case c.fault != "":
+				if !fault.Is(err, c.fault) {
+					t.Errorf("error %v (%s), want %s", err, fault.NameOf(err), c.fault)
+				}
+			case err != nil:
+				t.Fatal(err)
+			case got.Outcome != c.want:
+				t.Errorf("outcome %s (%s), want %s", got.Outcome, got.Reason, c.want)
+			}
+			if c.golden != "" {
+				actiontest.Golden(t, c.golden, got)
+			}
+			if diff := cmp.Diff(c.block, f.block); diff != "" {
+				t.Errorf("block (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestWhatCouldNotBeReadIsSaid(t *testing.T) {
+	f := newFake()
+	f.denied = "GetBucketPolicy"
+	w := newWorld(t, f)
+	got := w.Must(w.Request(incident.Apply, first, exports, nil))
+	if said := strings.Join(got.Changes, "\n"); !strings.Contains(said, "bucket policy: could not be read (Denied)") {
+		t.Errorf("the result does not say that the policy could not be read:\n%s", said)
+	}
+}
+
+func TestUndoAfterSomebodyChangedAFlagIsDrifted(t *testing.T) {
+	f := newFake()
+	w := newWorld(t, f)
+	w.Must(w.Request(incident.Apply, first, exports, nil))
+	f.block["RestrictPublicBuckets"] = false
+	f.policy = `{"Statement":[]}`
+	req := w.Request(incident.Undo, first, exports, nil)
+	writes := f.writes
+	got := w.Must(req)
+	if got.Outcome != incident.Drifted || f.writes != writes {
+		t.Fatalf("undo is %s with %d changes, want drifted with none", got.Outcome, f.writes-writes)
+	}
+	if want := []string{"RestrictPublicBuckets: Firebreak left true, it is false now"}; !cmp.Equal(want, got.Changes) {
+		t.Errorf("changes %q, want %q", got.Changes, want)
+	}
+	req.Force = true
+	if got := w.Must(req); got.Outcome != incident.Restored || f.block != nil {
+		t.Errorf("forced undo is %s, block %v, want none", got.Outcome, f.block)
+	}
+}
+
+func TestAChangedPolicyIsNoDriftOfTheBlock(t *testing.T) {
+	f := newFake()
+	w := newWorld(t, f)
+	w.Must(w.Request(incident.Apply, first, exports, nil))
+	f.policy = `{"Statement":[]}`
+	if got := w.Must(w.Request(incident.Undo, first, exports, nil)); got.Outcome != incident.Restored {
+		t.Errorf("undo is %s, want restored", got.Outcome)
+	}
+}
+
+// Any flags, or no configuration at all: undo gives back the very same.
+func TestApplyThenUndoIsEqual(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for i := range 1000 {
+		f := newFake()
+		if i%17 > 0 {
+			f.block = map[string]bool{}
+			for _, flag := range flags {
+				f.block[flag] = random.IntN(2) == 0
+			}
+		}
+		before := maps.Clone(f.block)
+		w := newWorld(t, f)
+		w.Must(w.Request(incident.Apply, first, exports, nil))
+		w.Must(w.Request(incident.Undo, first, exports, nil))
+		if diff := cmp.Diff(before, f.block); diff != "" {
+			t.Fatalf("(-before +after):\n%s", diff)
+		}
+	}
+}

@@ -1,0 +1,142 @@
+// Package actiontest runs actions on the spine in tests: a ledger in memory, settings that act, incidents that call for the
+// step, and golden results that the machine's path tests read too.
+package actiontest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"firebreak/lib/action"
+	"firebreak/lib/incident"
+	"firebreak/lib/ledger"
+	"firebreak/lib/setting"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// Start is when the executions of a World start.
+var Start = time.Date(2026, 3, 2, 3, 12, 5, 0, time.UTC)
+
+// Account and Region are where the findings of a World are.
+const (
+	Account = "222222222222"
+	Region  = "us-east-1"
+)
+
+// World is an installation with one action.
+type World struct {
+	t     *testing.T
+	Store *ledger.Memory
+	name  string
+	do    func(context.Context, incident.Request) (incident.Result, error)
+}
+
+// New gives a world in mode act, with a settle time of a millisecond.
+func New(t *testing.T, name string, c action.Containment) *World {
+	t.Helper()
+	store := ledger.NewMemory()
+	in := setting.Installed{Action: setting.Action{SettleMilliseconds: 1, LeaseSeconds: 90}}
+	w := &World{t: t, Store: store, name: name, do: action.NewSpine(store, setting.Fixed(in)).Containing(name, c)}
+	w.Guard(func(*setting.Guard) {})
+	return w
+}
+
+// Guard changes the settings that the guard reads.
+func (w *World) Guard(change func(*setting.Guard)) {
+	w.t.Helper()
+	_, err := ledger.Update(context.Background(), w.Store, setting.GuardKey, func(it *ledger.Item[setting.Guard]) error {
+		if !it.Exists() {
+			it.Value = setting.Defaults()
+			it.Value.Mode = setting.Act
+		}
+		change(&it.Value)
+		return nil
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// Request makes the request of an incident's execution, and an open incident that calls for the step where there is none.
+// A nil with means no parameters.
+func (w *World) Request(mode incident.Mode, id, target string, with map[string]string) incident.Request {
+	w.t.Helper()
+	step := incident.Step{Action: w.name, Target: target, With: with}
+	meta, err := ledger.Update(context.Background(), w.Store, ledger.IncidentKey(id), func(it *ledger.Item[ledger.Incident]) error {
+		if it.Exists() {
+			return nil
+		}
+		it.Value = ledger.Incident{
+			ID: id, Status: incident.Open, Episode: 1, Band: incident.High, FirstSeen: Start, LastSeen: Start, Seen: Start,
+			Finding: ledger.Finding{Product: "aws/guardduty", Account: Account, Region: Region},
+			Plan:    incident.Plan{Contain: []incident.Step{step}},
+		}
+		ledger.Place(it)
+		return nil
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return incident.Request{
+		Mode: mode, Incident: meta.Value.Ref(), Step: step, State: incident.State{Name: "Test"},
+		Execution: incident.Execution{ARN: "arn:aws:states:us-east-1:111111111111:execution:firebreak-respond:" + id, Start: Start},
+	}
+}
+
+// Do sends a request.
+func (w *World) Do(req incident.Request) (incident.Result, error) {
+	return w.do(context.Background(), req)
+}
+
+// Must sends a request that has to succeed.
+func (w *World) Must(req incident.Request) incident.Result {
+	w.t.Helper()
+	res, err := w.Do(req)
+	if err != nil {
+		w.t.Fatalf("%s: %v", req.Mode, err)
+	}
+	return res
+}
+
+// Writes counts what the ledger holds on the target: 0 in mode plan.
+func (w *World) Writes(target string) int {
+	w.t.Helper()
+	recs, err := w.Store.List(context.Background(), "RES#"+target, "")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return len(recs)
+}
+
+var update = flag.Bool("update", false, "write the golden results anew")
+
+// Golden holds a result against testdata/<name>.json, the contract between a function and the machine.
+func Golden(t *testing.T, name string, got incident.Result) {
+	t.Helper()
+	var text bytes.Buffer
+	enc := json.NewEncoder(&text)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(got); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join("testdata", name+".json")
+	if *update {
+		if err := os.WriteFile(path, text.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), text.String()); diff != "" {
+		t.Errorf("%s (-want +got), -update writes it anew:\n%s", path, diff)
+	}
+}
