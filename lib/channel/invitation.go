@@ -1,0 +1,62 @@
+package channel
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"firebreak/lib/approval"
+	"firebreak/lib/ledger"
+	"firebreak/lib/setting"
+)
+
+// Invitations ask the approvers of an incident, each by a link of their own.
+type Invitations struct {
+	Store ledger.Store
+	Topic *Topic
+	Keys  *approval.Keys
+	// API is the base URL of the HTTP API.
+	API string
+	Now func() time.Time
+}
+
+// Send asks everybody who may decide, each once, and gives their ids. Where they are fewer than it takes, the team is told.
+// An approval that is not open is nobody's to decide any more: nothing is sent. Errors: Unreadable, as SNS answers; after one,
+// a retry sends what is left.
+func (i Invitations) Send(ctx context.Context, meta ledger.Incident, a approval.Approval, in setting.Installed) ([]string, error) {
+	return i.send(ctx, meta, a, in, "approval", Ask)
+}
+
+// Remind asks again those who have not decided.
+func (i Invitations) Remind(ctx context.Context, meta ledger.Incident, a approval.Approval, in setting.Installed) ([]string, error) {
+	return i.send(ctx, meta, a, in, "reminder", Remind)
+}
+
+type texts func(meta ledger.Incident, a approval.Approval, to, link string, now time.Time) Message
+
+func (i Invitations) send(ctx context.Context, meta ledger.Incident, a approval.Approval, in setting.Installed, kind string, words texts) ([]string, error) {
+	asked := []string{}
+	if a.Status != approval.StatusOpen || a.Number < 1 {
+		return asked, nil
+	}
+	ring, err := i.Keys.Read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	people := approval.Eligible(in, meta)
+	for _, p := range people {
+		if _, decided := a.Decided(p.ID); decided {
+			continue
+		}
+		m := words(meta, a, p.ID, strings.TrimRight(i.API, "/")+"/approve/"+ring.Link(a, p.ID), i.Now())
+		if _, err := i.Topic.Once(ctx, i.Store, meta.ID, a.Episode, fmt.Sprintf("%s-%04d-%s", kind, a.Number, p.ID), m); err != nil {
+			return asked, fmt.Errorf("ask %s: %w", p.ID, err)
+		}
+		asked = append(asked, p.ID)
+	}
+	if len(people) < a.Need {
+		_, err = i.Topic.Once(ctx, i.Store, meta.ID, a.Episode, fmt.Sprintf("too-few-%04d", a.Number), Few(meta, a, len(people)))
+	}
+	return asked, err
+}

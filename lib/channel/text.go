@@ -1,0 +1,222 @@
+package channel
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"firebreak/lib/approval"
+	"firebreak/lib/incident"
+	"firebreak/lib/ledger"
+)
+
+// Found says what was found and what is being done about it, the moment it is. It needs nobody's answer.
+func Found(meta ledger.Incident) Message {
+	var b body
+	b.found(meta)
+	b.head("BEING CONTAINED NOW")
+	n := 0
+	for _, s := range meta.Plan.Contain {
+		if s.Action != "notify" {
+			b.line("- %s %s", s.Action, Plain(s.Target))
+			n++
+		}
+	}
+	if n == 0 {
+		b.line("Nothing: the playbook records this finding and tells you.")
+	}
+	if len(meta.Plan.Eradicate) > 0 {
+		b.head("PEOPLE WILL BE ASKED BEFORE")
+		for _, s := range meta.Plan.Eradicate {
+			b.line("- %s %s", s.Action, Plain(s.Target))
+		}
+	}
+	b.foot(meta)
+	return Message{Subject: title(meta, "found"), Body: b.String(), Severity: meta.Band}
+}
+
+// Ask asks one approver to decide, with the approver's own link.
+func Ask(meta ledger.Incident, a approval.Approval, to, link string, now time.Time) Message {
+	return ask(meta, a, to, link, now, "Firebreak asks for your decision.", "your decision is needed")
+}
+
+// Remind asks again, at half time.
+func Remind(meta ledger.Incident, a approval.Approval, to, link string, now time.Time) Message {
+	return ask(meta, a, to, link, now, "Firebreak still waits for a decision. Nothing has been destroyed.", "still waiting for a decision")
+}
+
+func ask(meta ledger.Incident, a approval.Approval, to, link string, now time.Time, first, what string) Message {
+	var b body
+	b.line("%s", first)
+	b.found(meta)
+	b.contained(meta)
+	if a.Kind == approval.KindEradicate {
+		b.head("APPROVAL DESTROYS (cannot be undone)")
+		for _, s := range a.Steps {
+			b.line("- %s %s", s.Action, Plain(s.Target))
+			for _, d := range s.Destroys {
+				b.line("    %s", Plain(d))
+			}
+		}
+		b.line("Evidence: %s", evidence(a))
+		b.line("")
+		b.line("%d different people have to approve. One rejection ends it. Until then the containment stays and nothing is destroyed.", a.Need)
+	} else {
+		b.head("APPROVAL CONTAINS WHAT WAS HELD BACK")
+		for _, s := range a.Steps {
+			b.line("- %s %s", s.Action, Plain(s.Target))
+			b.line("    held back: %s", Plain(s.Refusal))
+		}
+		b.line("")
+		b.line("One person decides. Until then these are NOT contained.")
+	}
+	b.head("DECIDE BEFORE " + clock(a.Expires) + " (" + left(a.Expires.Sub(now)) + ")")
+	b.line("%s", link)
+	b.line("")
+	b.line("The link is yours alone, do not forward it. Opening it decides nothing.")
+	b.foot(meta)
+	return Message{Subject: title(meta, what), Body: b.String(), Severity: meta.Band, To: to}
+}
+
+// Ended tells the team what became of an approval.
+func Ended(meta ledger.Incident, a approval.Approval) Message {
+	var b body
+	b.line("The request to %s for %s is %s.", verb(a.Kind), meta.ID, a.Status)
+	for _, d := range a.Decisions {
+		word := "rejected"
+		if d.Approve {
+			word = "approved"
+		}
+		b.line("- %s %s at %s: %s", Plain(d.Approver), word, clock(d.At), orNone(Plain(d.Reason)))
+	}
+	switch a.Status {
+	case approval.StatusExpired:
+		b.line("Nobody decided in time. The containment stays, nothing was destroyed. Decide what is to become of the resources:")
+	case approval.StatusApproved:
+		b.line("What follows is in the timeline. Concerned are:")
+	default:
+		b.line("The containment stays, nothing was destroyed. Concerned are:")
+	}
+	for _, s := range a.Steps {
+		b.line("- %s %s", s.Action, Plain(s.Target))
+	}
+	b.found(meta)
+	b.contained(meta)
+	b.foot(meta)
+	return Message{Subject: title(meta, fmt.Sprintf("request %s", a.Status)), Body: b.String(), Severity: meta.Band}
+}
+
+// Few tells the team that fewer people can decide than it takes.
+func Few(meta ledger.Incident, a approval.Approval, can int) Message {
+	var b body
+	b.line("%d people have to approve, but only %d of the approvers may: the others are not asked about %s incidents in %s, or are named in the finding.", a.Need, can, meta.Band, meta.Finding.Account)
+	b.line("Nothing will be destroyed. Add approvers to the setting approvers before %s, then redrive; or act by hand.", clock(a.Expires))
+	b.found(meta)
+	b.contained(meta)
+	b.foot(meta)
+	return Message{Subject: title(meta, "too few approvers"), Body: b.String(), Severity: meta.Band}
+}
+
+// Needs tells the team what a person has to do.
+func Needs(meta ledger.Incident) Message {
+	var b body
+	b.line("A person is needed.")
+	b.line("%s", meta.Needs)
+	b.found(meta)
+	b.contained(meta)
+	b.foot(meta)
+	return Message{Subject: title(meta, "needs a person"), Body: b.String(), Severity: meta.Band}
+}
+
+// Standing says in words how one containing step stands.
+func Standing(r incident.Result, known bool) string {
+	switch {
+	case !known:
+		return "not known yet"
+	case r.Outcome == incident.Applied, r.Outcome == incident.Already:
+		return "contained, read back"
+	case r.Outcome == incident.Gone:
+		return "the resource does not exist any more"
+	case r.Outcome == incident.Planned:
+		return "NOT DONE: only planned"
+	case r.Outcome == incident.Refused:
+		return "NOT DONE, held back: " + Plain(r.Reason)
+	case r.Outcome == incident.Failed:
+		return "FAILED: " + orNone(Plain(r.Reason))
+	}
+	return string(r.Outcome)
+}
+
+type body struct{ strings.Builder }
+
+func (b *body) line(format string, args ...any) { fmt.Fprintf(b, format+"\n", args...) }
+
+func (b *body) head(s string) { b.line("\n%s", s) }
+
+func (b *body) found(meta ledger.Incident) {
+	b.head("FOUND")
+	b.line("%s  %s", meta.Band, Plain(meta.Finding.Type))
+	if t := Plain(meta.Finding.Title); t != "" {
+		b.line("%s", t)
+	}
+	b.line("account %s, %s, first seen %s", Plain(meta.Finding.Account), Plain(meta.Finding.Region), clock(meta.FirstSeen))
+}
+
+func (b *body) contained(meta ledger.Incident) {
+	b.head("CONTAINED")
+	n := 0
+	for _, s := range meta.Plan.Contain {
+		if s.Action == "notify" {
+			continue
+		}
+		r, known := meta.Outcomes[s.Key()]
+		b.line("- %s %s: %s", s.Action, Plain(s.Target), Standing(r, known))
+		n++
+	}
+	if n == 0 {
+		b.line("Nothing was to be contained.")
+	}
+}
+
+func (b *body) foot(meta ledger.Incident) {
+	b.line("\nIncident %s, episode %d. All of it: scripts/firebreak show %s", meta.ID, meta.Episode, meta.ID)
+}
+
+func title(meta ledger.Incident, what string) string {
+	return fmt.Sprintf("[Firebreak] %s %s in %s: %s", meta.Band, meta.ID, meta.Finding.Account, what)
+}
+
+func verb(k approval.Kind) string {
+	if k == approval.KindEradicate {
+		return "destroy"
+	}
+	return "contain what was held back"
+}
+
+func evidence(a approval.Approval) string {
+	if a.Evidence == approval.Complete {
+		return "complete"
+	}
+	return Plain(a.Evidence) + " (approval waits until it is complete)"
+}
+
+func clock(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
+
+func left(d time.Duration) string {
+	switch {
+	case d <= 0:
+		return "over"
+	case d < 2*time.Minute:
+		return "a minute left"
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%d minutes left", int(d.Minutes()))
+	}
+	return fmt.Sprintf("%d hours left", int(d.Hours()))
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "no reason given"
+	}
+	return s
+}
