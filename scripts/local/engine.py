@@ -18,7 +18,6 @@ ORDER = (
     "principal_arn",
     "source_identity",
     "aws_sources",
-    "finding_reads",  # after aws_sources: it remembers what was let in
     "cross_account_bus",
     "rule_roles",
     "machine_roles",
@@ -27,7 +26,11 @@ ORDER = (
     "succeed_output",
     "map_history",  # after succeed_output, which it calls
     "moto_services",
+    "finding_reads",  # after moto_services, which answers GuardDuty's other calls, and aws_sources
     "account_access_block",
+    "bucket_policy_status",
+    "instance_profiles",
+    "key_use",
     "nested_updates",
     "bus_policy",
     "function_properties",

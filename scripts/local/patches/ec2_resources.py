@@ -6,8 +6,10 @@ against "*" (EC2 has no resource level for Describe). A request that tags what i
 """
 
 import re
+from urllib.parse import urlencode
 
 from patches.iam_resources import register
+from patches.moto_services import send
 
 FIELDS = {
     "GroupId": "security-group",
@@ -27,7 +29,7 @@ FIELDS = {
 PREFIXES = {"acl": "network-acl", "ami": "image", "eni": "network-interface", "i": "instance", "sg": "security-group",
             "sgr": "security-group-rule", "snap": "snapshot", "subnet": "subnet", "vol": "volume", "vpc": "vpc"}
 CREATED = {"CopySnapshot": ["snapshot"], "CreateSecurityGroup": ["security-group"], "CreateSnapshot": ["snapshot"],
-           "CreateSnapshots": ["snapshot", "volume"]}
+           "CreateSnapshots": ["snapshot"]}
 
 
 def apply():
@@ -40,12 +42,25 @@ def describe(request, checks):
         return
     named = [(kind_of(name, request.param(name)), request.param(name)) for name in request.params]
     named += [(kind, "*") for kind in CREATED.get(request.action, [])]
+    if request.action == "CreateSnapshots":
+        named += [("volume", volume) for volume in volumes(request)]
     if found := [arn_of(request, kind, name) for kind, name in named if kind and name]:
         checks.resources = found
     for name in request.params:
         if re.fullmatch(r"TagSpecification\.\d+\.ResourceType", name):
             arn = arn_of(request, request.param(name), "*")
             checks.also.append(("ec2:CreateTags", arn, "ec2", {"ec2:CreateAction": request.action}))
+
+
+def volumes(request):
+    """The volumes of the instance that is to be snapshotted, of which each must be granted."""
+    form = urlencode({"Action": "DescribeVolumes", "Version": "2016-11-15", "Filter.1.Name": "attachment.instance-id",
+                      "Filter.1.Value.1": request.param("InstanceSpecification.InstanceId")})
+    scope = f"AWS4-HMAC-SHA256 Credential=root/20260101/{request.region}/ec2/aws4_request, SignedHeaders=, Signature="
+    headers = {"Authorization": scope, "Content-Type": "application/x-www-form-urlencoded",
+               "Host": f"ec2.{request.region}.amazonaws.com"}
+    answer = send("POST", "/", headers, form.encode(), {}, request.account)[2].decode()
+    return sorted(set(re.findall(r"<volumeId>(vol-[0-9a-f]+)<", answer)))
 
 
 def kind_of(field, value):

@@ -84,11 +84,10 @@ def apply():
         return checks.resources[0]
 
     def enforced(key, action, service, region, resource_arn="*", service_context=None):
-        described = _described.get()
-        if described and resource_arn == described[0]:
-            checks = described[1]
-        else:  # a further resource of the same request, which ministack checks by itself
-            checks = Checks(resources=[resource_arn])
+        described = _described.get() or ("", Checks())
+        checks = described[1]
+        if resource_arn != described[0]:  # a further resource of the same request, which ministack checks by itself
+            checks = Checks(resources=[resource_arn], keys=checks.keys)
         wanted = [(action, arn, service, {**(service_context or {}), **checks.keys}) for arn in checks.resources]
         for act, arn, svc, keys in wanted + checks.also:
             if refusal := enforce(key, act, svc, region, resource_arn=arn, service_context=keys):

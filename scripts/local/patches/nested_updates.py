@@ -1,6 +1,6 @@
 """An update of a nested stack keeps the attributes of its resources.
 
-Upstream: a resource that is updated in place loses what Fn::GetAtt read from it, and the outer stack's update fails.
+Upstream: a resource that the update leaves as it was loses what Fn::GetAtt reads from it, and the update fails.
 """
 
 from ministack.services.cloudformation import _stacks, provisioners

@@ -4,13 +4,13 @@ from conftest import unique
 
 
 def updated(platform):
-    """The status of a stack whose nested stack's output reads an attribute of a resource updated in place."""
+    """The status of a stack whose nested stack's output reads an attribute of a resource that stays as it was."""
     bucket, code = platform.client("s3"), unique("code")
     bucket.create_bucket(Bucket=code)
 
     def nested(delay):
-        queue = {"Type": "AWS::SQS::Queue", "Properties": {"DelaySeconds": delay}}
-        template = {"Resources": {"Queue": queue},
+        template = {"Resources": {"Queue": {"Type": "AWS::SQS::Queue"},
+                                  "Slow": {"Type": "AWS::SQS::Queue", "Properties": {"DelaySeconds": delay}}},
                     "Outputs": {"Arn": {"Value": {"Fn::GetAtt": ["Queue", "Arn"]}}}}
         key = f"{delay}.json"
         bucket.put_object(Bucket=code, Key=key, Body=json.dumps(template))
