@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -61,11 +62,13 @@ func (n notice) handle(ctx context.Context, req incident.Request) (incident.Resu
 	if req.Mode == incident.Look {
 		return n.look(ctx, req, res)
 	}
+	if err := n.claim(ctx, req); err != nil {
+		return incident.Result{}, err
+	}
 	sent, err := n.topic.Once(ctx, n.store, meta.Value.ID, req.Incident.Episode, opened, n.message(ctx, meta.Value))
 	switch {
-	case errors.Is(err, ledger.ErrConflict) && !sent:
-		return incident.Result{}, fault.Wrap(fault.Busy, err, "another call tells of %s", req.Incident.ID)
 	case err != nil && !sent:
+		n.unclaim(ctx, req)
 		return incident.Result{}, fmt.Errorf("tell of %s: %w", req.Incident.ID, err)
 	case err != nil:
 		// A retry would tell people a second time.
@@ -81,6 +84,41 @@ func (n notice) handle(ctx context.Context, req incident.Request) (incident.Resu
 		What: res.Changes[0], Result: &res, Why: meta.Value.Rule,
 	})
 	return res, err
+}
+
+// sending is how long a call may take to send before another one takes its place.
+const sending = 10 * time.Second
+
+// claim lets one call at a time send. A call that died leaves its claim for as long as sending.
+func (n notice) claim(ctx context.Context, req incident.Request) error {
+	it, err := ledger.Load[channel.Notice](ctx, n.store, channel.NoticeKey(req.Incident.ID, req.Incident.Episode, opened))
+	if err != nil || !it.Value.Sent.IsZero() {
+		return err
+	}
+	now := n.now().UTC()
+	if it.Exists() && now.Sub(it.Value.Begun) < sending {
+		return fault.New(fault.Busy, "another call tells of %s since %s", req.Incident.ID, it.Value.Begun.Format(time.RFC3339))
+	}
+	it.Value = channel.Notice{Kind: opened, Begun: now}
+	if err := ledger.Save(ctx, n.store, &it); errors.Is(err, ledger.ErrConflict) {
+		return fault.Wrap(fault.Busy, err, "another call tells of %s", req.Incident.ID)
+	} else if err != nil {
+		return fmt.Errorf("claim the notice of %s: %w", req.Incident.ID, err)
+	}
+	return nil
+}
+
+// unclaim lets a retry send at once after a failure. Where that fails too, the claim runs out by itself.
+func (n notice) unclaim(ctx context.Context, req incident.Request) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	_, err := ledger.Update(ctx, n.store, channel.NoticeKey(req.Incident.ID, req.Incident.Episode, opened), func(it *ledger.Item[channel.Notice]) error {
+		it.Value.Begun = time.Time{}
+		return nil
+	})
+	if err != nil {
+		slog.WarnContext(ctx, "the claim stays until it runs out", "incident", req.Incident.ID, "error", err.Error())
+	}
 }
 
 // look tells whether people would be told.

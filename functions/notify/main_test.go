@@ -134,10 +134,11 @@ func TestPeopleAreToldOnceAnEpisode(t *testing.T) {
 
 func TestTwentyCallsAtOnceTellOnce(t *testing.T) {
 	w := newWorld(t, setting.Act)
+	w.topic.then = func() { time.Sleep(20 * time.Millisecond) }
 	var wait sync.WaitGroup
 	for range 20 {
 		wait.Go(func() {
-			for range 50 {
+			for range 500 {
 				_, err := w.handle(context.Background(), w.request(incident.Apply))
 				if err == nil {
 					return
@@ -145,6 +146,7 @@ func TestTwentyCallsAtOnceTellOnce(t *testing.T) {
 				if !fault.Is(err, fault.Busy) {
 					t.Errorf("%v (%s), want Busy, which the machine tries again", err, fault.NameOf(err))
 				}
+				time.Sleep(time.Millisecond)
 			}
 		})
 	}
