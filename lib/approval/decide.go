@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"firebreak/lib/fault"
+	"firebreak/lib/incident"
 	"firebreak/lib/ledger"
 	"firebreak/lib/setting"
 
@@ -186,4 +187,13 @@ func principal(s string) (account, kind, name, session string) {
 		return a.AccountID, "role", parts[1], session
 	}
 	return a.AccountID, parts[0], parts[len(parts)-1], ""
+}
+
+// Time gives how long people may take to decide about an incident of that band. The settings have a default of at least an hour.
+func Time(in setting.Installed, b incident.Band) time.Duration {
+	hours := in.Approval.Hours[string(b)]
+	if hours < 1 {
+		hours = in.Approval.Hours[""]
+	}
+	return time.Duration(hours) * time.Hour
 }

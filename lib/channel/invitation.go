@@ -25,17 +25,6 @@ type Invitations struct {
 // An approval that is not open is nobody's to decide any more: nothing is sent. Errors: Unreadable, as SNS answers; after one,
 // a retry sends what is left.
 func (i Invitations) Send(ctx context.Context, meta ledger.Incident, a approval.Approval, in setting.Installed) ([]string, error) {
-	return i.send(ctx, meta, a, in, "approval", Ask)
-}
-
-// Remind asks again those who have not decided.
-func (i Invitations) Remind(ctx context.Context, meta ledger.Incident, a approval.Approval, in setting.Installed) ([]string, error) {
-	return i.send(ctx, meta, a, in, "reminder", Remind)
-}
-
-type texts func(meta ledger.Incident, a approval.Approval, to, link string, now time.Time) Message
-
-func (i Invitations) send(ctx context.Context, meta ledger.Incident, a approval.Approval, in setting.Installed, kind string, words texts) ([]string, error) {
 	asked := []string{}
 	if a.Status != approval.StatusOpen || a.Number < 1 {
 		return asked, nil
@@ -49,8 +38,8 @@ func (i Invitations) send(ctx context.Context, meta ledger.Incident, a approval.
 		if _, decided := a.Decided(p.ID); decided {
 			continue
 		}
-		m := words(meta, a, p.ID, strings.TrimRight(i.API, "/")+"/approve/"+ring.Link(a, p.ID), i.Now())
-		if _, err := i.Topic.Once(ctx, i.Store, meta.ID, a.Episode, fmt.Sprintf("%s-%04d-%s", kind, a.Number, p.ID), m); err != nil {
+		m := Ask(meta, a, p.ID, strings.TrimRight(i.API, "/")+"/approve/"+ring.Link(a, p.ID), i.Now())
+		if _, err := i.Topic.Once(ctx, i.Store, meta.ID, a.Episode, fmt.Sprintf("approval-%04d-%s", a.Number, p.ID), m); err != nil {
 			return asked, fmt.Errorf("ask %s: %w", p.ID, err)
 		}
 		asked = append(asked, p.ID)

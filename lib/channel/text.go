@@ -37,17 +37,8 @@ func Found(meta ledger.Incident) Message {
 
 // Ask asks one approver to decide, with the approver's own link.
 func Ask(meta ledger.Incident, a approval.Approval, to, link string, now time.Time) Message {
-	return ask(meta, a, to, link, now, "Firebreak asks for your decision.", "your decision is needed")
-}
-
-// Remind asks again, at half time.
-func Remind(meta ledger.Incident, a approval.Approval, to, link string, now time.Time) Message {
-	return ask(meta, a, to, link, now, "Firebreak still waits for a decision. Nothing has been destroyed.", "still waiting for a decision")
-}
-
-func ask(meta ledger.Incident, a approval.Approval, to, link string, now time.Time, first, what string) Message {
 	var b body
-	b.line("%s", first)
+	b.line("Firebreak asks for your decision.")
 	b.found(meta)
 	b.contained(meta)
 	if a.Kind == approval.KindEradicate {
@@ -75,7 +66,7 @@ func ask(meta ledger.Incident, a approval.Approval, to, link string, now time.Ti
 	b.line("")
 	b.line("The link is yours alone, do not forward it. Opening it decides nothing.")
 	b.foot(meta)
-	return Message{Subject: title(meta, what), Body: b.String(), Severity: meta.Band, To: to}
+	return Message{Subject: title(meta, "your decision is needed"), Body: b.String(), Severity: meta.Band, To: to}
 }
 
 // Ended tells the team what became of an approval.
@@ -115,17 +106,6 @@ func Few(meta ledger.Incident, a approval.Approval, can int) Message {
 	b.contained(meta)
 	b.foot(meta)
 	return Message{Subject: title(meta, "too few approvers"), Body: b.String(), Severity: meta.Band}
-}
-
-// Needs tells the team what a person has to do.
-func Needs(meta ledger.Incident) Message {
-	var b body
-	b.line("A person is needed.")
-	b.line("%s", meta.Needs)
-	b.found(meta)
-	b.contained(meta)
-	b.foot(meta)
-	return Message{Subject: title(meta, "needs a person"), Body: b.String(), Severity: meta.Band}
 }
 
 // Standing says in words how one containing step stands.

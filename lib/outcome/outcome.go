@@ -5,7 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
+	"slices"
 	"time"
 
 	"firebreak/lib/fault"
@@ -46,16 +46,19 @@ func Merge(ctx context.Context, s ledger.Store, ref incident.Ref, ex incident.Ex
 		if meta.Value.Outcomes == nil {
 			meta.Value.Outcomes = map[string]incident.Result{}
 		}
-		for _, r := range results {
-			k := Key(r)
+		for k, r := range ByKey(meta.Value.Plan, results) {
 			if ex.Start.Before(told.Value[k]) {
 				continue
 			}
 			told.Value[k] = ex.Start
 			meta.Value.Outcomes[k] = r
 		}
-		if len(Left(meta.Value.Plan.Contain, meta.Value.Outcomes)) == 0 && Containing(meta.Value.Plan) && meta.Value.Status != incident.Closed {
+		switch left := Left(meta.Value.Plan.Contain, meta.Value.Outcomes); {
+		case !Containing(meta.Value.Plan), meta.Value.Status == incident.Closed:
+		case len(left) == 0:
 			meta.Value.Status = incident.Contained
+		case meta.Value.Status == incident.Contained:
+			meta.Value.Status = incident.Open
 		}
 		if change != nil {
 			change(&meta.Value)
@@ -71,30 +74,29 @@ func Merge(ctx context.Context, s ledger.Store, ref incident.Ref, ex incident.Ex
 	}
 }
 
-// Key is the key of the step that a result belongs to.
-func Key(r incident.Result) string {
-	if r.Step != "" {
-		return r.Step
-	}
-	return incident.Step{Action: r.Action, Target: r.Target}.Key()
-}
-
-// ByKey gives results by their step's key.
-func ByKey(results []incident.Result) map[string]incident.Result {
+// ByKey gives results by their step's key. A result that the machine wrote in place of a failed function names action and
+// target only: it belongs to the first such step of the plan that no other result speaks for.
+func ByKey(p incident.Plan, results []incident.Result) map[string]incident.Result {
 	out := make(map[string]incident.Result, len(results))
+	var unnamed []incident.Result
 	for _, r := range results {
-		out[Key(r)] = r
+		if r.Step == "" {
+			unnamed = append(unnamed, r)
+			continue
+		}
+		out[r.Step] = r
 	}
-	return out
-}
-
-// Of gives the outcomes of an incident with these results laid over them.
-func Of(meta ledger.Incident, results []incident.Result) map[string]incident.Result {
-	out := maps.Clone(meta.Outcomes)
-	if out == nil {
-		out = map[string]incident.Result{}
+	for _, r := range unnamed {
+		k := incident.Step{Action: r.Action, Target: r.Target}.Key()
+		for _, s := range slices.Concat(p.Contain, p.Eradicate) {
+			if _, spoken := out[s.Key()]; !spoken && s.Action == r.Action && s.Target == r.Target {
+				k = s.Key()
+				break
+			}
+		}
+		r.Step = k
+		out[k] = r
 	}
-	maps.Copy(out, ByKey(results))
 	return out
 }
 
