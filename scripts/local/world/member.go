@@ -116,8 +116,8 @@ func (m *Member) Instance(ctx context.Context, name, role string, tags map[strin
 	in := &ec2.RunInstancesInput{
 		ImageId: aws.String("ami-12c6146b"), InstanceType: ec2types.InstanceTypeT3Micro, MinCount: aws.Int32(1), MaxCount: aws.Int32(1),
 		NetworkInterfaces: []ec2types.InstanceNetworkInterfaceSpecification{
-			{DeviceIndex: aws.Int32(0), SubnetId: &n.front, Groups: []string{n.web}, Ipv6AddressCount: aws.Int32(1)},
-			{DeviceIndex: aws.Int32(1), SubnetId: &n.back, Groups: []string{n.admin}, Ipv6AddressCount: aws.Int32(1)},
+			{DeviceIndex: aws.Int32(0), SubnetId: &n.front, Groups: []string{n.web}},
+			{DeviceIndex: aws.Int32(1), SubnetId: &n.back, Groups: []string{n.admin}},
 		},
 		BlockDeviceMappings: []ec2types.BlockDeviceMapping{
 			{DeviceName: aws.String("/dev/sda1"), Ebs: &ec2types.EbsBlockDevice{VolumeSize: aws.Int32(8)}},
@@ -150,6 +150,12 @@ func (m *Member) Instance(ctx context.Context, name, role string, tags map[strin
 	}
 	slices.Sort(out.Interfaces)
 	slices.Sort(out.Volumes)
+	out.Launched = aws.ToTime(i.LaunchTime).UTC().Format("2006-01-02T15:04:05.000Z")
+	for _, eni := range out.Interfaces {
+		if _, err := m.EC2.AssignIpv6Addresses(ctx, &ec2.AssignIpv6AddressesInput{NetworkInterfaceId: &eni, Ipv6AddressCount: aws.Int32(1)}); err != nil {
+			return out, fmt.Errorf("give %s an IPv6 address: %w", eni, err)
+		}
+	}
 	return out, nil
 }
 
@@ -197,9 +203,12 @@ func (m *Member) User(ctx context.Context, name string) (User, error) {
 	return out, nil
 }
 
-// Bucket makes a bucket that everybody may read.
+// Bucket makes a bucket that everybody may read: new buckets are blocked, so somebody took the block away.
 func (m *Member) Bucket(ctx context.Context, name string) error {
 	if _, err := m.S3.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &name}); err != nil {
+		return err
+	}
+	if _, err := m.S3.DeletePublicAccessBlock(ctx, &s3.DeletePublicAccessBlockInput{Bucket: &name}); err != nil {
 		return err
 	}
 	_, err := m.S3.PutBucketPolicy(ctx, &s3.PutBucketPolicyInput{Bucket: &name, Policy: aws.String(fmt.Sprintf(
