@@ -31,6 +31,8 @@ def post(path, value):
 while True:
     with urllib.request.urlopen(api + "next") as answer:
         request, event = answer.headers["Lambda-Runtime-Aws-Request-Id"], json.load(answer)
+    if "touch" in event:
+        open(event["touch"], "w").close()
     time.sleep(event.get("sleep", 0))
     if "exit" in event:
         os._exit(event["exit"])
@@ -72,7 +74,8 @@ class Platform:
         return self.assume(role, Policy=document(statements))
 
     def function(self, account=HUB, **more):
-        """A function that answers its event, fails with the event's error, sleeps or exits. Returns its name."""
+        """A function that answers its event, or touches a file, sleeps, exits, fails as the event says. Returns its
+        name."""
         code = io.BytesIO()
         with zipfile.ZipFile(code, "w") as archive:
             entry = zipfile.ZipInfo("bootstrap")
