@@ -1,0 +1,196 @@
+// isolate-instance cuts an instance off the network: every interface gets nothing but the isolation group of its VPC, which
+// has no rule in either direction and family, and tracked connections die. Before that it turns termination protection on,
+// keeps the volumes on termination and makes a shutdown a stop, so that the evidence stays.
+//
+// Second time: what is isolated already is left alone; what a broken run left is finished, the interfaces first that it left
+// open. The groups before are the ones that were first recorded.
+//
+// Undo: exactly the earlier groups of each interface, and the earlier attributes.
+package main
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+
+	"firebreak/lib/account"
+	"firebreak/lib/action"
+	"firebreak/lib/boot"
+	"firebreak/lib/instance"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+)
+
+// reads are the calls made with the role Read.
+type reads interface {
+	instance.API
+	DescribeInstanceAttribute(context.Context, *ec2.DescribeInstanceAttributeInput, ...func(*ec2.Options)) (*ec2.DescribeInstanceAttributeOutput, error)
+	DescribeNetworkInterfaces(context.Context, *ec2.DescribeNetworkInterfacesInput, ...func(*ec2.Options)) (*ec2.DescribeNetworkInterfacesOutput, error)
+	DescribeSecurityGroups(context.Context, *ec2.DescribeSecurityGroupsInput, ...func(*ec2.Options)) (*ec2.DescribeSecurityGroupsOutput, error)
+}
+
+// changes are the calls made with the role Network.
+type changes interface {
+	ModifyInstanceAttribute(context.Context, *ec2.ModifyInstanceAttributeInput, ...func(*ec2.Options)) (*ec2.ModifyInstanceAttributeOutput, error)
+	ModifyNetworkInterfaceAttribute(context.Context, *ec2.ModifyNetworkInterfaceAttributeInput, ...func(*ec2.Options)) (*ec2.ModifyNetworkInterfaceAttributeOutput, error)
+	CreateSecurityGroup(context.Context, *ec2.CreateSecurityGroupInput, ...func(*ec2.Options)) (*ec2.CreateSecurityGroupOutput, error)
+	AuthorizeSecurityGroupIngress(context.Context, *ec2.AuthorizeSecurityGroupIngressInput, ...func(*ec2.Options)) (*ec2.AuthorizeSecurityGroupIngressOutput, error)
+	AuthorizeSecurityGroupEgress(context.Context, *ec2.AuthorizeSecurityGroupEgressInput, ...func(*ec2.Options)) (*ec2.AuthorizeSecurityGroupEgressOutput, error)
+	RevokeSecurityGroupEgress(context.Context, *ec2.RevokeSecurityGroupEgressInput, ...func(*ec2.Options)) (*ec2.RevokeSecurityGroupEgressOutput, error)
+}
+
+// isolation is the action. Its fields: eni-…/groups, eni-…/vpc (never changed), disableApiTermination, shutdownBehavior,
+// vol-…/deleteOnTermination. A field that AWS does not let anybody set is absent.
+type isolation struct {
+	reads   func(context.Context, action.Call) (reads, error)
+	changes func(context.Context, action.Call, ...account.Statement) (changes, error)
+	// uncut has what the latest Apply for a target could not cut, for Notes.
+	uncut *sync.Map
+}
+
+func main() {
+	b := boot.Load()
+	access := b.Access()
+	boot.Start(action.NewSpine(b.Store(), b.Installation()).Containing("isolate-instance", isolation{
+		reads: func(ctx context.Context, c action.Call) (reads, error) {
+			cfg, err := access.Config(ctx, account.Read, c.Scope(), account.Statement{Actions: []string{
+				"ec2:DescribeInstances", "ec2:DescribeInstanceAttribute", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSecurityGroups",
+			}, Resources: []string{"*"}}) // EC2 has no resource level for Describe
+			return ec2.NewFromConfig(cfg), err
+		},
+		changes: func(ctx context.Context, c action.Call, allow ...account.Statement) (changes, error) {
+			cfg, err := access.Config(ctx, account.Network, c.Scope(), allow...)
+			return ec2.NewFromConfig(cfg), err
+		},
+		uncut: &sync.Map{},
+	}))
+}
+
+// Observe reads interfaces with their groups, and the attributes that guard the evidence.
+func (i isolation) Observe(ctx context.Context, c action.Call) (action.State, error) {
+	v, err := i.look(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return v.state(ctx)
+}
+
+// contained is what the attributes are when the instance is contained.
+func contained(field string) (string, bool) {
+	switch {
+	case field == "disableApiTermination":
+		return "true", true
+	case field == "shutdownBehavior":
+		return "stop", true
+	case strings.HasSuffix(field, "/deleteOnTermination"):
+		return "false", true
+	}
+	return "", false
+}
+
+// Contained: every interface holds only isolation groups that were read to be without any rule, and the evidence is guarded.
+func (i isolation) Contained(_ action.Call, s action.State) bool {
+	for f, v := range s {
+		if want, ok := contained(f); ok && v != want {
+			return false
+		}
+		if eni, ok := strings.CutSuffix(f, "/vpc"); ok && !strings.HasSuffix(s[eni+"/groups"], noRules) {
+			return false
+		}
+	}
+	return true
+}
+
+// Intent names the isolation groups by their VPC, because looking for them is Prepare's.
+func (i isolation) Intent(_ action.Call, now action.State) (action.State, error) {
+	return intent(now, func(vpc string) string { return "isolation group of " + vpc }), nil
+}
+
+// Prepare finds or makes the isolation group of each VPC that the instance has interfaces in.
+func (i isolation) Prepare(ctx context.Context, c action.Call, now action.State) (action.State, error) {
+	made := map[string]string{}
+	var failed error
+	s := intent(now, func(vpc string) string {
+		if made[vpc] == "" && failed == nil {
+			made[vpc], failed = i.group(ctx, c, vpc, isolating)
+		}
+		return made[vpc] + noRules
+	})
+	return s, failed
+}
+
+func intent(now action.State, group func(vpc string) string) action.State {
+	s := action.State{}
+	for f, v := range now {
+		if want, ok := contained(f); ok {
+			s[f] = want
+		}
+		if eni, ok := strings.CutSuffix(f, "/vpc"); ok && !strings.HasSuffix(now[eni+"/groups"], noRules) {
+			s[eni+"/groups"] = group(v)
+		}
+	}
+	return s
+}
+
+// Apply guards the evidence, then cuts the network; a failure of the first does not keep it from the second.
+func (i isolation) Apply(ctx context.Context, c action.Call, _, intent action.State) error {
+	v, err := i.look(ctx, c)
+	if err != nil {
+		return err
+	}
+	now, err := v.state(ctx)
+	if err != nil {
+		return err
+	}
+	api, err := i.changes(ctx, c, v.allow()...)
+	if err != nil {
+		return err
+	}
+	return errors.Join(v.attributes(ctx, api, now, intent), i.cut(ctx, c, v, api, intent))
+}
+
+// Restore gives the interfaces their earlier groups and the instance its earlier attributes.
+func (i isolation) Restore(ctx context.Context, c action.Call, now, before action.State) error {
+	v, err := i.look(ctx, c)
+	if err != nil {
+		return err
+	}
+	api, err := i.changes(ctx, c, v.allow()...)
+	if err != nil {
+		return err
+	}
+	return errors.Join(v.regroup(ctx, api, before), v.attributes(ctx, api, now, before))
+}
+
+// Tags are the instance's.
+func (i isolation) Tags(ctx context.Context, c action.Call) (map[string]string, error) {
+	api, err := i.reads(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	in, err := instance.Read(ctx, api, c.Target)
+	tags := map[string]string{}
+	for _, t := range in.Tags {
+		tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
+	}
+	return tags, err
+}
+
+// Notes say what no security group cuts and no attribute keeps.
+func (i isolation) Notes(c action.Call, s action.State) []string {
+	notes := []string{"not cut by security groups: the VPC's DNS resolver, instance metadata, time synchronization"}
+	if uncut, ok := i.uncut.LoadAndDelete(c.Target.ARN); ok {
+		notes = append(notes, uncut.(string))
+	}
+	_, protected := s["disableApiTermination"]
+	_, stops := s["shutdownBehavior"]
+	switch {
+	case !protected:
+		notes = append(notes, "a Spot instance: it has no termination protection, and AWS may take it back at any time")
+	case !stops:
+		notes = append(notes, "its root is on an instance store: it cannot be stopped, a shutdown ends it")
+	}
+	return append(notes, "not kept: what is in memory or on instance-store volumes, if it is stopped or terminated")
+}

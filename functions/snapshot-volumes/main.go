@@ -1,0 +1,228 @@
+// snapshot-volumes takes one crash-consistent set of snapshots of all EBS volumes of an instance, tagged with the incident.
+//
+// Second time: a volume that has a snapshot of any incident, begun after the finding was seen, gets no other. CreateSnapshots
+// takes no token that would make it idempotent, so it is never sent twice blindly: the SDK does not retry it, and the function
+// waits until AWS lists what was begun. Where AWS has not, it asks for no more than one snapshot of a volume in 15 seconds
+// (AWS: SnapshotCreationPerVolumeRateExceeded), by when the list is current.
+//
+// Undo: none, a snapshot is evidence.
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"firebreak/lib/account"
+	"firebreak/lib/action"
+	"firebreak/lib/boot"
+	"firebreak/lib/fault"
+	"firebreak/lib/instance"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
+
+// reads are the calls made with the role Read.
+type reads interface {
+	instance.API
+	DescribeSnapshots(context.Context, *ec2.DescribeSnapshotsInput, ...func(*ec2.Options)) (*ec2.DescribeSnapshotsOutput, error)
+}
+
+// changes are the calls made with the role Data.
+type changes interface {
+	CreateSnapshots(context.Context, *ec2.CreateSnapshotsInput, ...func(*ec2.Options)) (*ec2.CreateSnapshotsOutput, error)
+}
+
+// snapshots is the action. Its fields: vol-…/snapshot.
+type snapshots struct {
+	reads   func(context.Context, action.Call) (reads, error)
+	changes func(context.Context, action.Call, ...account.Statement) (changes, error)
+	// patience is how long AWS gets to list what was begun.
+	patience time.Duration
+}
+
+func main() {
+	b := boot.Load()
+	access := b.Access()
+	boot.Start(action.NewSpine(b.Store(), b.Installation()).Containing("snapshot-volumes", snapshots{
+		reads: func(ctx context.Context, c action.Call) (reads, error) {
+			cfg, err := access.Config(ctx, account.Read, c.Scope(), account.Statement{
+				Actions: []string{"ec2:DescribeInstances", "ec2:DescribeSnapshots"}, Resources: []string{"*"}, // EC2 has no resource level for Describe
+			})
+			return ec2.NewFromConfig(cfg), err
+		},
+		changes: func(ctx context.Context, c action.Call, allow ...account.Statement) (changes, error) {
+			cfg, err := access.Config(ctx, account.Data, c.Scope(), allow...)
+			return ec2.NewFromConfig(cfg), err
+		},
+		patience: 15 * time.Second,
+	}))
+}
+
+// field is the owned field of a volume.
+func field(volume string) string { return volume + "/snapshot" }
+
+// Observe reads the newest snapshot of each volume that counts: taken for an incident and for this instance, not failed, begun
+// after the finding was seen.
+func (s snapshots) Observe(ctx context.Context, c action.Call) (action.State, error) {
+	api, err := s.reads(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	in, err := instance.Read(ctx, api, c.Target)
+	if err != nil {
+		return nil, err
+	}
+	state, begun := action.State{}, map[string]time.Time{}
+	for _, id := range instance.Volumes(in) {
+		state[field(id)] = ""
+	}
+	if len(state) == 0 {
+		return state, nil
+	}
+	pages := ec2.NewDescribeSnapshotsPaginator(api, &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}, Filters: []types.Filter{
+		{Name: aws.String("volume-id"), Values: instance.Volumes(in)},
+		{Name: aws.String("tag-key"), Values: []string{instance.IncidentTag}},
+		{Name: aws.String("tag:" + instance.Tag), Values: []string{c.Target.Name()}},
+	}})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("read snapshots: %w", err)
+		}
+		for _, snap := range page.Snapshots {
+			f, at := field(aws.ToString(snap.VolumeId)), aws.ToTime(snap.StartTime)
+			if _, ours := state[f]; !ours || at.Before(since(c)) || at.Before(begun[f]) {
+				continue
+			}
+			if snap.State == types.SnapshotStatePending || snap.State == types.SnapshotStateCompleted {
+				state[f], begun[f] = aws.ToString(snap.SnapshotId), at
+			}
+		}
+	}
+	return state, nil
+}
+
+// since is from when on a snapshot counts: the finding was seen, which cannot be later than this execution began.
+func since(c action.Call) time.Time {
+	if seen := c.Incident.Seen; !seen.IsZero() && seen.Before(c.Since) {
+		return seen
+	}
+	return c.Since
+}
+
+// Contained: each volume has its snapshot. An instance without EBS volumes has nothing to keep.
+func (s snapshots) Contained(_ action.Call, state action.State) bool {
+	for _, snap := range state {
+		if snap == "" {
+			return false
+		}
+	}
+	return true
+}
+
+// Intent says which volumes get a snapshot; its id is AWS's to give.
+func (s snapshots) Intent(_ action.Call, now action.State) (action.State, error) {
+	intent := action.State{}
+	for f, snap := range now {
+		if snap == "" {
+			intent[f] = "new snapshot"
+		}
+	}
+	return intent, nil
+}
+
+// Apply begins the set, of the volumes that have no snapshot yet.
+func (s snapshots) Apply(ctx context.Context, c action.Call, _, _ action.State) error {
+	now, err := s.Observe(ctx, c)
+	if err != nil || s.Contained(c, now) {
+		return err
+	}
+	read, err := s.reads(ctx, c)
+	if err != nil {
+		return err
+	}
+	in, err := instance.Read(ctx, read, c.Target)
+	if err != nil {
+		return err
+	}
+	set := &types.InstanceSpecification{InstanceId: in.InstanceId}
+	targets := []string{instance.ARN(c.Target, "instance", c.Target.Name()), instance.ARN(c.Target, "snapshot", "*")}
+	for _, m := range in.BlockDeviceMappings {
+		if m.Ebs == nil {
+			continue
+		}
+		switch id, root := aws.ToString(m.Ebs.VolumeId), aws.ToString(m.DeviceName) == aws.ToString(in.RootDeviceName); {
+		case now[field(id)] == "":
+			targets = append(targets, instance.ARN(c.Target, "volume", id))
+		case root:
+			set.ExcludeBootVolume = aws.Bool(true)
+		default:
+			set.ExcludeDataVolumeIds = append(set.ExcludeDataVolumeIds, id)
+		}
+	}
+	const room = 10 // below the 2,048 characters of a session policy
+	if len(targets) > room {
+		targets = append(targets[:2:2], instance.ARN(c.Target, "volume", "*"))
+	}
+	api, err := s.changes(ctx, c, account.Statement{Actions: []string{"ec2:CreateSnapshots"}, Resources: targets}, account.Statement{
+		Actions: []string{"ec2:CreateTags"}, Resources: []string{instance.ARN(c.Target, "snapshot", "*")},
+		Condition: map[string]map[string]string{"StringEquals": {"ec2:CreateAction": "CreateSnapshots"}},
+	})
+	if err != nil {
+		return err
+	}
+	_, err = api.CreateSnapshots(ctx, &ec2.CreateSnapshotsInput{
+		InstanceSpecification: set,
+		Description:           aws.String("Firebreak evidence of " + c.Target.Name() + " for " + c.Incident.ID),
+		TagSpecifications: []types.TagSpecification{{ResourceType: types.ResourceTypeSnapshot, Tags: []types.Tag{
+			{Key: aws.String(instance.IncidentTag), Value: &c.Incident.ID},
+			{Key: aws.String(instance.Tag), Value: set.InstanceId},
+		}}},
+	}, func(o *ec2.Options) { o.Retryer = aws.NopRetryer{} })
+	switch code := instance.Code(err); {
+	case code == "SnapshotCreationPerVolumeRateExceeded", code == "ConcurrentSnapshotLimitExceeded":
+		return fault.Wrap(fault.Throttled, err, "take snapshots of %s", c.Target.Name())
+	case err != nil:
+		return fmt.Errorf("take snapshots of %s: %w", c.Target.Name(), err)
+	}
+	return s.listed(ctx, c)
+}
+
+// listed waits until AWS lists what was begun. Errors: Throttled where it does not, so that the next run looks again first.
+func (s snapshots) listed(ctx context.Context, c action.Call) error {
+	for end := time.Now().Add(s.patience); ; {
+		now, err := s.Observe(ctx, c)
+		if err != nil || s.Contained(c, now) {
+			return err
+		}
+		if time.Now().After(end) {
+			return fault.New(fault.Throttled, "snapshots of %s were begun, but AWS does not list them yet: look again", c.Target.Name())
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(s.patience / 30):
+		}
+	}
+}
+
+// Restore is never called.
+func (s snapshots) Restore(context.Context, action.Call, action.State, action.State) error {
+	return fault.New(fault.BadInput, "%s", s.NoUndo())
+}
+
+// NoUndo says why there is none.
+func (s snapshots) NoUndo() string {
+	return "a snapshot is evidence: people delete it when nobody needs it any more"
+}
+
+// Notes say what is in no snapshot.
+func (s snapshots) Notes(_ action.Call, state action.State) []string {
+	if len(state) == 0 {
+		return []string{"the instance has no EBS volume: what is in memory or on instance-store volumes cannot be kept"}
+	}
+	return []string{"not kept: what is in memory or on instance-store volumes"}
+}

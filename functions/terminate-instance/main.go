@@ -1,0 +1,220 @@
+// terminate-instance ends an instance for good, on approval of exactly what people were shown, with completed snapshots of
+// every volume, and only while its finding still stands at its source.
+//
+// Second time: an instance that is shutting down or terminated is destroyed already.
+//
+// Undo: none, which is why two people approve it.
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"firebreak/lib/account"
+	"firebreak/lib/action"
+	"firebreak/lib/boot"
+	"firebreak/lib/fault"
+	"firebreak/lib/instance"
+	"firebreak/lib/ledger"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/guardduty"
+)
+
+// reads are the calls made with the role Read.
+type reads interface {
+	instance.API
+	DescribeNetworkInterfaces(context.Context, *ec2.DescribeNetworkInterfacesInput, ...func(*ec2.Options)) (*ec2.DescribeNetworkInterfacesOutput, error)
+	DescribeSnapshots(context.Context, *ec2.DescribeSnapshotsInput, ...func(*ec2.Options)) (*ec2.DescribeSnapshotsOutput, error)
+}
+
+// source is the call, with the role Read, that reads a finding where it was made.
+type source interface {
+	GetFindings(context.Context, *guardduty.GetFindingsInput, ...func(*guardduty.Options)) (*guardduty.GetFindingsOutput, error)
+}
+
+// changes are the calls made with the role Destroy.
+type changes interface {
+	ModifyInstanceAttribute(context.Context, *ec2.ModifyInstanceAttributeInput, ...func(*ec2.Options)) (*ec2.ModifyInstanceAttributeOutput, error)
+	TerminateInstances(context.Context, *ec2.TerminateInstancesInput, ...func(*ec2.Options)) (*ec2.TerminateInstancesOutput, error)
+}
+
+// termination is the action.
+type termination struct {
+	store   ledger.Store
+	reads   func(context.Context, action.Call) (reads, error)
+	source  func(ctx context.Context, c action.Call, detector string) (source, error)
+	changes func(context.Context, action.Call) (changes, error)
+}
+
+func main() {
+	b := boot.Load()
+	access := b.Access()
+	boot.Start(action.NewSpine(b.Store(), b.Installation()).Eradicating("terminate-instance", termination{
+		store: b.Store(),
+		reads: func(ctx context.Context, c action.Call) (reads, error) {
+			cfg, err := access.Config(ctx, account.Read, c.Scope(), account.Statement{
+				Actions: []string{"ec2:DescribeInstances", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSnapshots"}, Resources: []string{"*"}, // EC2 has no resource level for Describe
+			})
+			return ec2.NewFromConfig(cfg), err
+		},
+		source: func(ctx context.Context, c action.Call, detector string) (source, error) {
+			arn := fmt.Sprintf("arn:%s:guardduty:%s:%s:detector/%s", c.Target.Partition, c.Target.Region, c.Target.Account, detector)
+			cfg, err := access.Config(ctx, account.Read, c.Scope(), account.Statement{Actions: []string{"guardduty:GetFindings"}, Resources: []string{arn}})
+			return guardduty.NewFromConfig(cfg), err
+		},
+		changes: func(ctx context.Context, c action.Call) (changes, error) {
+			cfg, err := access.Config(ctx, account.Destroy, c.Scope(), account.Statement{
+				Actions: []string{"ec2:ModifyInstanceAttribute", "ec2:TerminateInstances"}, Resources: []string{c.Target.ARN},
+			})
+			return ec2.NewFromConfig(cfg), err
+		},
+	}))
+}
+
+// Identity reads when the instance was launched, the groups that each interface wears now, and which snapshot on record keeps
+// each volume (vol-…, empty where there is none).
+func (t termination) Identity(ctx context.Context, c action.Call) (action.State, error) {
+	api, err := t.reads(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	in, err := instance.Read(ctx, api, c.Target)
+	if err != nil {
+		return nil, err
+	}
+	kept, err := ledger.Load[ledger.Hold](ctx, t.store, ledger.HoldKey(c.Target.ARN, "snapshot-volumes"))
+	if err != nil {
+		return nil, err
+	}
+	s := action.State{"instanceId": c.Target.Name(), "launchTime": aws.ToTime(in.LaunchTime).UTC().Format(time.RFC3339)}
+	for _, v := range instance.Volumes(in) {
+		s[v] = kept.Value.After[v+"/snapshot"]
+	}
+	out, err := api.DescribeNetworkInterfaces(ctx, &ec2.DescribeNetworkInterfacesInput{
+		Filters: []types.Filter{{Name: aws.String("attachment.instance-id"), Values: []string{c.Target.Name()}}},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read interfaces: %w", err)
+	}
+	for _, n := range out.NetworkInterfaces {
+		var groups []string
+		for _, g := range n.Groups {
+			groups = append(groups, aws.ToString(g.GroupId))
+		}
+		slices.Sort(groups)
+		s[aws.ToString(n.NetworkInterfaceId)+"/groups"] = strings.Join(groups, ",")
+	}
+	return s, nil
+}
+
+// manifest is which snapshot keeps which volume, and the volumes in order.
+func manifest(identity action.State) (kept map[string]string, volumes []string) {
+	kept = map[string]string{}
+	for f, v := range identity {
+		if strings.HasPrefix(f, "vol-") {
+			kept[f] = v
+			volumes = append(volumes, f)
+		}
+	}
+	slices.Sort(volumes)
+	return kept, volumes
+}
+
+// Destroys says what ends and what stays.
+func (t termination) Destroys(_ action.Call, identity action.State) []string {
+	out := []string{fmt.Sprintf("%s, launched %s: terminated, and with it what is in memory and on instance-store volumes", identity["instanceId"], identity["launchTime"])}
+	kept, volumes := manifest(identity)
+	for _, v := range volumes {
+		if kept[v] == "" {
+			out = append(out, v+": in no snapshot")
+			continue
+		}
+		out = append(out, v+": kept in "+kept[v])
+	}
+	return out
+}
+
+// Evidence reads the snapshots themselves: each must be this account's, of its volume, tagged as evidence, and completed.
+func (t termination) Evidence(ctx context.Context, c action.Call, identity action.State) (string, error) {
+	kept, volumes := manifest(identity)
+	if len(volumes) == 0 {
+		return "", nil
+	}
+	api, err := t.reads(ctx, c)
+	if err != nil {
+		return "", err
+	}
+	var ids []string
+	for _, v := range volumes {
+		if kept[v] == "" {
+			return "", fault.New(fault.NotVerified, "no snapshot of %s is on record: redrive snapshot-volumes", v)
+		}
+		ids = append(ids, kept[v])
+	}
+	// A filter, unlike a list of ids, does not fail as a whole for one that is gone.
+	out, err := api.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{
+		OwnerIds: []string{c.Target.Account}, Filters: []types.Filter{{Name: aws.String("snapshot-id"), Values: ids}},
+	})
+	if err != nil {
+		return "", fmt.Errorf("read snapshots: %w", err)
+	}
+	found := map[string]types.Snapshot{}
+	for _, s := range out.Snapshots {
+		found[aws.ToString(s.SnapshotId)] = s
+	}
+	var pending []string
+	for _, v := range volumes {
+		switch s, ok := found[kept[v]]; {
+		case !ok:
+			return "", fault.New(fault.NotVerified, "%s, the snapshot of %s, does not exist any more", kept[v], v)
+		case aws.ToString(s.VolumeId) != v:
+			return "", fault.New(fault.NotVerified, "%s is a snapshot of %s, not of %s", kept[v], aws.ToString(s.VolumeId), v)
+		case !slices.ContainsFunc(s.Tags, func(t types.Tag) bool { return aws.ToString(t.Key) == instance.IncidentTag }):
+			return "", fault.New(fault.NotVerified, "%s, the snapshot of %s, has lost its tag %s", kept[v], v, instance.IncidentTag)
+		case s.State == types.SnapshotStatePending:
+			pending = append(pending, strings.TrimSpace(kept[v]+" "+aws.ToString(s.Progress)))
+		case s.State != types.SnapshotStateCompleted:
+			return "", fault.New(fault.NotVerified, "%s, the snapshot of %s, is in state %s (%s)", kept[v], v, s.State, aws.ToString(s.StateMessage))
+		}
+	}
+	return strings.Join(pending, ", "), nil
+}
+
+// Destroy reads the finding again at its source, lifts termination protection and terminates. Errors: NotVerified where the
+// finding does not stand any more; nothing is changed then.
+func (t termination) Destroy(ctx context.Context, c action.Call, _ action.State) error {
+	if err := t.stands(ctx, c); err != nil {
+		return fmt.Errorf("nothing was destroyed: %w", err)
+	}
+	api, err := t.changes(ctx, c)
+	if err != nil {
+		return err
+	}
+	id := c.Target.Name()
+	_, err = api.ModifyInstanceAttribute(ctx, &ec2.ModifyInstanceAttributeInput{InstanceId: &id, DisableApiTermination: &types.AttributeBooleanValue{Value: aws.Bool(false)}})
+	// A Spot instance has no termination protection to lift; an instance that ends meanwhile needs none lifted.
+	if code := instance.Code(err); err != nil && code != "UnsupportedOperation" && code != "IncorrectInstanceState" && code != "InvalidInstanceID.NotFound" {
+		return fmt.Errorf("lift termination protection of %s: %w", id, err)
+	}
+	_, err = api.TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{id}})
+	if err != nil && instance.Code(err) != "InvalidInstanceID.NotFound" {
+		return fmt.Errorf("terminate %s: %w", id, err)
+	}
+	return nil
+}
+
+// Destroyed tells whether the instance is terminated or irrevocably on its way.
+func (t termination) Destroyed(ctx context.Context, c action.Call) (bool, error) {
+	api, err := t.reads(ctx, c)
+	if err != nil {
+		return false, err
+	}
+	_, err = instance.Read(ctx, api, c.Target)
+	return false, err // ErrGone tells that it is
+}
