@@ -49,6 +49,17 @@ func (f Finding) IncidentID() string {
 	return incident.ID(f.Product, f.Account, f.Region, f.NativeID)
 }
 
+// Idle says why the finding is never acted on by anybody's rule; empty for one that may be.
+func (f Finding) Idle() string {
+	switch {
+	case f.Sample:
+		return "a sample finding: nothing happened"
+	case f.Archived:
+		return "the finding is archived: people or a suppression rule have set it aside"
+	}
+	return ""
+}
+
 // Of gives the resources of that kind, in the finding's order.
 func (f Finding) Of(k Kind) []Resource {
 	var out []Resource

@@ -255,7 +255,7 @@ func principal(f Finding, k tree) Principal {
 	}
 	p.Name = words(name, 128)
 	switch {
-	case !iamName.MatchString(name) || !iamPath.MatchString(path):
+	case !iamName.MatchString(name) || !iamPath.MatchString(path) || strings.Contains(path, ".."):
 		return doubt("the user name is %q", words(k.text("userName"), 80))
 	case p.Kind == WhoUser && (strings.HasPrefix(unique, "AROA") || unique == f.Account):
 		return doubt("the user type is %s and the principal id %s", kind, words(unique, 40))

@@ -76,6 +76,14 @@ const (
 	aBucket    resourceName = "bucket"
 )
 
+// one is the name with its article.
+func (n resourceName) one() string {
+	if n == anInstance {
+		return "an instance"
+	}
+	return "a " + string(n)
+}
+
 // Use is what a rule may do with an action.
 type Use struct {
 	// Target is the kind of resource that it takes: instance, role, user, bucket; empty for any.
@@ -136,12 +144,7 @@ type Decision struct {
 // Decide gives the decision for a finding. limit is how many steps a plan's contain set may have.
 func (b *Book) Decide(f finding.Finding, limit int) Decision {
 	d := Decision{Disposition: Record, Band: f.Band, Plan: incident.Plan{Contain: []incident.Step{}, Eradicate: []incident.Step{}}}
-	switch {
-	case f.Sample:
-		d.Reason = "a sample finding: nothing happened"
-		return d
-	case f.Archived:
-		d.Reason = "the finding is archived: people or a suppression rule have set it aside"
+	if d.Reason = f.Idle(); d.Reason != "" {
 		return d
 	}
 	i := slices.IndexFunc(b.rules, func(r rule) bool { return r.When.match(f) })
@@ -251,9 +254,9 @@ func steps(list []step, f finding.Finding) ([]incident.Step, error) {
 		resources := named(s.Target, f)
 		if len(resources) == 0 {
 			if f.Principal.Doubt != "" && (s.Target == aRole || s.Target == aUser) {
-				return nil, fmt.Errorf("%s needs a %s, and %s", s.Action, s.Target, f.Principal.Doubt)
+				return nil, fmt.Errorf("%s needs %s, and %s", s.Action, s.Target.one(), f.Principal.Doubt)
 			}
-			return nil, fmt.Errorf("%s needs a %s, and the finding names none", s.Action, s.Target)
+			return nil, fmt.Errorf("%s needs %s, and the finding names none", s.Action, s.Target.one())
 		}
 		for _, r := range resources {
 			made := incident.Step{Action: s.Action, Target: r.ARN}
@@ -262,7 +265,7 @@ func steps(list []step, f finding.Finding) ([]incident.Step, error) {
 			}
 			switch {
 			case r.ARN == "":
-				return nil, fmt.Errorf("%s needs a %s, and %q is none that can be told for certain", s.Action, s.Target, r.ID)
+				return nil, fmt.Errorf("%s needs %s, and %q is none that can be told for certain", s.Action, s.Target.one(), r.ID)
 			case r.Account != f.Account:
 				return nil, fmt.Errorf("%s: %s is of account %s, the finding of %s", s.Action, r.ARN, r.Account, f.Account)
 			case s.Target == aUser && f.Principal.KeyID != "":

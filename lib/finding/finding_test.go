@@ -1,0 +1,462 @@
+package finding
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"firebreak/lib/fault"
+	"firebreak/lib/incident"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+func event1(t testing.TB, name string) []byte {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join("../../events", name+".json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+func one(t *testing.T, raw []byte) Finding {
+	t.Helper()
+	fs, err := Decode(raw)
+	if err != nil || len(fs) != 1 {
+		t.Fatalf("%d findings, error %v", len(fs), err)
+	}
+	return fs[0]
+}
+
+// changed gives an event of events/ with one value at a path replaced (a nil value takes it out).
+func changed(t testing.TB, name string, value any, path ...string) []byte {
+	t.Helper()
+	var m map[string]any
+	if err := json.Unmarshal(event1(t, name), &m); err != nil {
+		t.Fatal(err)
+	}
+	at := m
+	for _, key := range path[:len(path)-1] {
+		at = at[key].(map[string]any)
+	}
+	if last := path[len(path)-1]; value == nil {
+		delete(at, last)
+	} else {
+		at[last] = value
+	}
+	raw, err := json.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+func TestAStolenInstanceCredentialsFindingInFull(t *testing.T) {
+	got := one(t, event1(t, "guardduty-stolen-instance-credentials"))
+	want := Finding{
+		Product: "aws/guardduty", NativeID: "6ab1c2d3e4f5061728394a5b6c7d8e9f", Source: "11aabbccddeeff001122334455667788",
+		Type:    "UnauthorizedAccess:IAMUser/InstanceCredentialExfiltration.OutsideAWS",
+		Title:   "Credentials for instance role clinic-web used from external IP address.",
+		Account: "222222222222", Region: "us-east-1", Partition: "aws", Score: 8, Band: incident.High,
+		FirstSeen: time.Date(2026, 1, 15, 10, 2, 11, 0, time.UTC), LastSeen: time.Date(2026, 1, 15, 10, 12, 30, 0, time.UTC), Updated: time.Date(2026, 1, 15, 10, 14, 0, 0, time.UTC),
+		About: "AccessKey", Count: 1,
+		Resources: []Resource{
+			{Type: Role, ID: "clinic-web", ARN: "arn:aws:iam::222222222222:role/clinic-web", Account: "222222222222", Part: Target},
+			{Type: AccessKey, ID: "ASIAIOSFODNN7EXAMPLE", Account: "222222222222", Part: Target},
+			{Type: Instance, ID: "i-0abcdef1234567890", ARN: "arn:aws:ec2:us-east-1:222222222222:instance/i-0abcdef1234567890", Account: "222222222222", Region: "us-east-1"},
+		},
+		Principal: Principal{Kind: WhoRole, Name: "clinic-web", ARN: "arn:aws:iam::222222222222:role/clinic-web", Session: "i-0abcdef1234567890", KeyID: "ASIAIOSFODNN7EXAMPLE"},
+	}
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Finding{}, "Raw")); diff != "" {
+		t.Errorf("finding (-want +got):\n%s", diff)
+	}
+	if got.IncidentID() != "INC-BWJ4TH5BLF5DYQIG" {
+		t.Errorf("incident id is %s", got.IncidentID())
+	}
+	if diff := cmp.Diff([]string{"arn:aws:iam::222222222222:role/clinic-web"}, got.People()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestTheStolenCredentialsAreThoseOfTheInstanceThatTheSessionIsNamedAfter(t *testing.T) {
+	f := one(t, event1(t, "guardduty-stolen-instance-credentials-inside-aws"))
+	if len(f.Of(Instance)) != 2 || len(f.Instances()) != 1 || f.Instances()[0].ID != "i-0abcdef1234567890" {
+		t.Errorf("instances %v, to act on %v", f.Of(Instance), f.Instances())
+	}
+}
+
+// A finding whose envelope comes from the administrator account is the member's all the same.
+func TestTheIncidentIsTheFindingsNotTheEnvelopes(t *testing.T) {
+	want := one(t, event1(t, "guardduty-crypto-mining"))
+	got := one(t, changed(t, "guardduty-crypto-mining", "111111111111", "account"))
+	if got.Account != "222222222222" || got.IncidentID() != want.IncidentID() {
+		t.Errorf("account %s, incident %s, want %s", got.Account, got.IncidentID(), want.IncidentID())
+	}
+}
+
+func TestSeverityInAnyForm(t *testing.T) {
+	for _, c := range []struct {
+		in    string
+		score float64
+		band  incident.Band
+	}{
+		{"8", 8, incident.High}, {"8.0", 8, incident.High}, {"8e0", 8, incident.High}, {"0.8e1", 8, incident.High}, {`"8.0"`, 8, incident.High},
+		{"9", 9, incident.Critical}, {"9.0", 9, incident.Critical}, {"10", 10, incident.Critical}, {"8.9999", 8.9999, incident.High},
+		{"7", 7, incident.High}, {"6.9", 6.9, incident.Medium}, {"4", 4, incident.Medium}, {"3.9", 3.9, incident.Low}, {"0.0", 0, incident.Low},
+	} {
+		f := one(t, changed(t, "guardduty-crypto-mining", json.RawMessage(c.in), "detail", "severity"))
+		if f.Score != c.score || f.Band != c.band {
+			t.Errorf("severity %s gives %v %s, want %v %s", c.in, f.Score, f.Band, c.score, c.band)
+		}
+	}
+	for _, bad := range []string{"-1", "10.1", "1e400", `"high"`, `"NaN"`, `"0x8"`, `""`, "true", "[8]", "{}"} {
+		_, err := Decode(changed(t, "guardduty-crypto-mining", json.RawMessage(bad), "detail", "severity"))
+		if r := Refused(err); r == nil || !r.Tell || !strings.Contains(r.Reason, "severity is ") {
+			t.Errorf("severity %s gives %v", bad, err)
+		}
+	}
+}
+
+func TestWhatDecidesIsReadStrictly(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		value any
+		path  string
+		want  string
+	}{
+		{"account of 13 digits", "1234567891234", "accountId", `accountId is "1234567891234"`},
+		{"account as a number", json.RawMessage("222222222222"), "accountId", "accountId is 222222222222"},
+		{"no account", nil, "accountId", "accountId is missing"},
+		{"no id", nil, "id", "id is missing"},
+		{"no type", nil, "type", "type is missing"},
+		{"type a list", []string{"a"}, "type", "type is a list"},
+		{"region", "everywhere", "region", `region is "everywhere"`},
+		{"archived in doubt", "perhaps", "service.archived", `service.archived is "perhaps", neither true nor false`},
+		{"another service", "inspector", "service.serviceName", `service.serviceName is "inspector"`},
+		{"another id in the ARN", "someotherid", "id", `its ARN ends in "7a10c2d3e4f5061728394a5b6c7d8e01", its id is "someotherid"`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			raw := changed(t, "guardduty-crypto-mining", c.value, append([]string{"detail"}, strings.Split(c.path, ".")...)...)
+			if !strings.Contains(c.name, "ARN") {
+				raw = without(t, raw)
+			}
+			_, err := Decode(raw)
+			if r := Refused(err); r == nil || !r.Tell || !strings.Contains(r.Reason, c.want) {
+				t.Errorf("got %v, want a refusal that tells and says %s", err, c.want)
+			}
+		})
+	}
+	if f := one(t, changed(t, "guardduty-crypto-mining", nil, "detail", "region")); f.Region != "us-east-1" {
+		t.Errorf("without a region the ARN's is taken, got %q", f.Region)
+	}
+}
+
+// without takes the finding's ARN out, so that it contradicts nothing.
+func without(t *testing.T, raw []byte) []byte {
+	t.Helper()
+	var m map[string]any
+	if err := json.Unmarshal(raw, &m); err != nil {
+		t.Fatal(err)
+	}
+	delete(m["detail"].(map[string]any), "arn")
+	out, err := json.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func TestWhatIsNoFindingIsRefusedWithAReason(t *testing.T) {
+	for name, want := range map[string]struct {
+		reason string
+		tell   bool
+	}{
+		"guardduty-contradictory":    {`its ARN says account "111111111111"`, true},
+		"guardduty-severity-missing": {"severity is missing", true},
+		"securityhub-imported":       {"unsupported source: aws.securityhub", true},
+		"instance-state-change":      {"not a finding: aws.ec2", false},
+		"custom-source":              {`not a finding of an AWS service: the source is "com.example.app"`, false},
+		"not-an-event":               {"not an event of EventBridge", false},
+	} {
+		_, err := Decode(event1(t, name))
+		r := Refused(err)
+		if r == nil || !strings.Contains(r.Reason, want.reason) || r.Tell != want.tell {
+			t.Errorf("%s: got %+v (%v)", name, r, err)
+			continue
+		}
+		_, err = Decode(event1(t, name))
+		if again := Refused(err); r.IncidentID() != again.IncidentID() {
+			t.Errorf("%s: two deliveries give %s and %s", name, r.IncidentID(), again.IncidentID())
+		}
+	}
+	api := []byte(`{"source":"aws.guardduty","detail-type":"GuardDuty Finding","detail":{"Id":"1","Type":"Trojan:EC2/DropPoint"}}`)
+	if _, err := Decode(api); Refused(err) == nil || !Refused(err).Tell || !strings.Contains(err.Error(), "PascalCase") {
+		t.Errorf("the API's form gives %v", err)
+	}
+	text := []byte(`{"source":"aws.guardduty","detail-type":"GuardDuty Finding","detail":"{}"}`)
+	if _, err := Decode(text); Refused(err) == nil || !Refused(err).Tell || !strings.Contains(err.Error(), "detail is a string") {
+		t.Errorf("a detail that is a string gives %v", err)
+	}
+}
+
+func TestGarbageIsAnErrorThatNamesTheThing(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                   "the event is not JSON: it ends after 0 bytes",
+		`{"source":"aws.gua`: "it ends after 18 bytes in the middle",
+		"hello":              "the event is not JSON: invalid character 'h'",
+		"[1]":                "the event is not a JSON object but a list",
+		`"x"`:                "but a string",
+		"7":                  "but a number",
+		"null":               "but missing",
+		"{} {}":              "there is more after the JSON value",
+	} {
+		_, err := Decode([]byte(in))
+		if !fault.Is(err, fault.BadInput) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q gives %v (%s), want BadInput with %q", in, err, fault.NameOf(err), want)
+		}
+	}
+}
+
+func TestSamplesAreRecognizedByWhatNobodyCanChoose(t *testing.T) {
+	key := func(user, id, key string) map[string]any {
+		return map[string]any{"userName": user, "userType": "IAMUser", "principalId": id, "accessKeyId": key}
+	}
+	for _, c := range []struct {
+		name, event string
+		value       any
+		path        string
+		want        bool
+	}{
+		{"as it is", "guardduty-crypto-mining", "x", "description", false},
+		{"flag", "guardduty-crypto-mining", map[string]any{"sample": true}, "service.additionalInfo", true},
+		{"flag as text", "guardduty-crypto-mining", map[string]any{"sample": "true"}, "service.additionalInfo", true},
+		{"flag in doubt", "guardduty-crypto-mining", map[string]any{"sample": "perhaps"}, "service.additionalInfo", true},
+		{"flag false", "guardduty-crypto-mining", map[string]any{"sample": false}, "service.additionalInfo", false},
+		{"inside the value", "guardduty-crypto-mining", map[string]any{"value": `{"sample":true}`}, "service.additionalInfo", true},
+		{"value that is no JSON", "guardduty-crypto-mining", map[string]any{"value": "sample"}, "service.additionalInfo", false},
+		{"title", "guardduty-crypto-mining", "[SAMPLE] EC2 instance", "title", true},
+		{"instance", "guardduty-crypto-mining", "i-99999999", "resource.instanceDetails.instanceId", true},
+		{"key and id", "guardduty-misused-user-key", key("GeneratedFindingUserName", "GeneratedFindingPrincipalId", "GeneratedFindingAccessKeyId"), "resource.accessKeyDetails", true},
+		{"name alone", "guardduty-misused-user-key", map[string]any{"userName": "GeneratedFindingUserName", "userType": "IAMUser"}, "resource.accessKeyDetails", true},
+		{"an attacker's user of that name", "guardduty-misused-user-key", key("GeneratedFindingUserName", "AIDAEXAMPLEEXAMPLE01", "AKIAIOSFODNN7EXAMPLE"), "resource.accessKeyDetails", false},
+	} {
+		f := one(t, changed(t, c.event, c.value, append([]string{"detail"}, strings.Split(c.path, ".")...)...))
+		if f.Sample != c.want {
+			t.Errorf("%s: sample is %v", c.name, f.Sample)
+		}
+	}
+	for value, want := range map[any]bool{true: true, false: false, "true": true, "false": false} {
+		if f := one(t, changed(t, "guardduty-crypto-mining", value, "detail", "service", "archived")); f.Archived != want {
+			t.Errorf("archived %v gives %v", value, f.Archived)
+		}
+	}
+}
+
+func TestPrincipals(t *testing.T) {
+	const account = "222222222222"
+	for _, c := range []struct {
+		name                   string
+		user, kind, unique, id string
+		want                   Principal
+	}{
+		{"user", "bob", "IAMUser", "AIDAEXAMPLEEXAMPLE01", "AKIAIOSFODNN7EXAMPLE", Principal{Kind: WhoUser, Name: "bob", ARN: "arn:aws:iam::222222222222:user/bob", KeyID: "AKIAIOSFODNN7EXAMPLE"}},
+		{"user with a path", "division/team/bob", "IAMUser", "AIDAEXAMPLEEXAMPLE01", "", Principal{Kind: WhoUser, Name: "bob", ARN: "arn:aws:iam::222222222222:user/division/team/bob"}},
+		{"user by ARN", "arn:aws:iam::222222222222:user/team/bob", "IAMUser", "", "", Principal{Kind: WhoUser, Name: "bob", ARN: "arn:aws:iam::222222222222:user/team/bob"}},
+		{"user of another account", "arn:aws:iam::333333333333:user/bob", "IAMUser", "", "", Principal{Kind: WhoOther, Doubt: "the principal arn:aws:iam::333333333333:user/bob is of another account"}},
+		{"role", "app", "AssumedRole", "AROAEXAMPLEEXAMPLE01:s", "ASIAIOSFODNN7EXAMPLE", Principal{Kind: WhoRole, Name: "app", ARN: "arn:aws:iam::222222222222:role/app", Session: "s", KeyID: "ASIAIOSFODNN7EXAMPLE"}},
+		{"role by session ARN", "arn:aws:sts::222222222222:assumed-role/app/session-1", "AssumedRole", "", "", Principal{Kind: WhoRole, Name: "app", ARN: "arn:aws:iam::222222222222:role/app", Session: "session-1"}},
+		{"role whose name is a user's ARN", "arn:aws:iam::222222222222:user/bob", "AssumedRole", "", "", Principal{Kind: WhoOther, Doubt: "the user type is AssumedRole and the name arn:aws:iam::222222222222:user/bob"}},
+		{"role with a user's id", "app", "Role", "AIDAEXAMPLEEXAMPLE01", "", Principal{Kind: WhoOther, Name: "app", Doubt: "the user type is Role and the principal id AIDAEXAMPLEEXAMPLE01"}},
+		{"user with a role's id", "bob", "IAMUser", "AROAEXAMPLEEXAMPLE01", "", Principal{Kind: WhoOther, Name: "bob", Doubt: "the user type is IAMUser and the principal id AROAEXAMPLEEXAMPLE01"}},
+		{"role with a long-term key", "app", "Role", "", "AKIAIOSFODNN7EXAMPLE", Principal{Kind: WhoOther, Name: "app", KeyID: "AKIAIOSFODNN7EXAMPLE", Doubt: "the user type is Role and the key AKIAIOSFODNN7EXAMPLE a long-term one, which roles do not have"}},
+		{"root", "Root", "Root", account, "ASIAIOSFODNN7EXAMPLE", Principal{Kind: WhoRoot, Name: "root", ARN: "arn:aws:iam::222222222222:root", KeyID: "ASIAIOSFODNN7EXAMPLE"}},
+		{"user that is the account", "bob", "IAMUser", account, "", Principal{Kind: WhoOther, Name: "bob", Doubt: "the user type is IAMUser and the principal id 222222222222"}},
+		{"federated", "bob", "FederatedUser", "", "", Principal{Kind: WhoFederated, Name: "bob"}},
+		{"service", "", "AWSService", "x", "", Principal{Kind: WhoService}},
+		{"account", "", "AWSAccount", "x", "", Principal{Kind: WhoAccount}},
+		{"unknown type", "bob", "Wizard", "", "", Principal{Kind: WhoOther, Name: "bob", Doubt: `the user type is "Wizard"`}},
+		{"no type", "bob", "", "", "", Principal{Kind: WhoOther, Name: "bob", Doubt: `the user type is ""`}},
+		{"name that is none", "${user_name}", "IAMUser", "", "", Principal{Kind: WhoOther, Name: "${user_name}", Doubt: `the user name is "${user_name}"`}},
+		{"no name", "", "IAMUser", "AIDAEXAMPLEEXAMPLE01", "", Principal{Kind: WhoOther, Doubt: `the user name is ""`}},
+		{"path out of bounds", "../bob", "IAMUser", "", "", Principal{Kind: WhoOther, Name: "bob", Doubt: `the user name is "../bob"`}},
+		{"nothing", "", "", "", "", Principal{}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			k := tree{"userName": c.user, "userType": c.kind, "principalId": c.unique, "accessKeyId": c.id}
+			got := principal(Finding{Account: account, Partition: "aws"}, k)
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Error(diff)
+			}
+			if strings.Contains(c.name, "doubt") && got.ARN != "" {
+				t.Error("a principal in doubt has an ARN")
+			}
+		})
+	}
+}
+
+func TestBucketsAreNamedOnlyWhereNameAndARNAgree(t *testing.T) {
+	list := func(name, arn string) []any { return []any{map[string]any{"name": name, "arn": arn}} }
+	for _, c := range []struct {
+		name string
+		list any
+		want []string
+	}{
+		{"both", list("clinic-exports", "arn:aws:s3:::clinic-exports"), []string{"arn:aws:s3:::clinic-exports"}},
+		{"name only", list("clinic-exports", ""), []string{"arn:aws:s3:::clinic-exports"}},
+		{"ARN only", list("", "arn:aws:s3:::clinic-exports"), []string{"arn:aws:s3:::clinic-exports"}},
+		{"they differ", list("clinic-exports", "arn:aws:s3:::other"), []string{""}},
+		{"directory bucket", list("clinic--use1-az4--x-s3", "arn:aws:s3express:us-east-1:222222222222:bucket/clinic--use1-az4--x-s3"), []string{""}},
+		{"an object", list("clinic-exports/secret", ""), []string{""}},
+		{"not a list", map[string]any{"name": "x"}, []string{}},
+		{"odd entries", []any{"x", nil, map[string]any{}}, []string{}},
+	} {
+		f := one(t, changed(t, "guardduty-public-bucket", c.list, "detail", "resource", "s3BucketDetails"))
+		got := []string{}
+		for _, r := range f.Of(Bucket) {
+			got = append(got, r.ARN)
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%s: %s", c.name, diff)
+		}
+	}
+}
+
+func TestPartitionsFollowTheRegion(t *testing.T) {
+	raw := without(t, changed(t, "guardduty-crypto-mining", "us-gov-west-1", "detail", "region"))
+	if f := one(t, raw); f.Instances()[0].ARN != "arn:aws-us-gov:ec2:us-gov-west-1:222222222222:instance/i-0abcdef1234567890" {
+		t.Errorf("ARN is %s", f.Instances()[0].ARN)
+	}
+}
+
+// Order of keys, fields that nobody knows (in any spelling) and forms of numbers say nothing about a finding.
+func TestWhatSaysNothingChangesNothing(t *testing.T) {
+	files, err := filepath.Glob("../../events/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no events: %v", err)
+	}
+	rnd := rand.New(rand.NewPCG(1, 2))
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := parse(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, wantErr := Decode(raw)
+		for range 50 {
+			var b bytes.Buffer
+			scramble(&b, v, rnd)
+			got, gotErr := Decode(b.Bytes())
+			if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Finding{}, "Raw")); diff != "" || fmt.Sprint(wantErr) != fmt.Sprint(gotErr) {
+				t.Fatalf("%s: %s\nerror %v, want %v\nfrom %s", file, diff, gotErr, wantErr, b.String())
+			}
+		}
+	}
+}
+
+func scramble(b *bytes.Buffer, v any, rnd *rand.Rand) {
+	switch v := v.(type) {
+	case map[string]any:
+		keys := slices.Collect(maps.Keys(v))
+		have := map[string]bool{}
+		for _, k := range keys {
+			have[k] = true
+		}
+		for _, k := range keys {
+			if odd := strings.ToUpper(k); !have[odd] && rnd.IntN(4) == 0 {
+				keys, have[odd] = append(keys, odd), true
+			}
+		}
+		rnd.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
+		b.WriteString("{ ")
+		for i, k := range keys {
+			if i > 0 {
+				b.WriteString(" ,")
+			}
+			name, _ := json.Marshal(k)
+			b.Write(name)
+			b.WriteString(": ")
+			if val, ok := v[k]; ok {
+				scramble(b, val, rnd)
+			} else {
+				b.WriteString([]string{`"odd"`, "1", "null", "{}", "[true]"}[rnd.IntN(5)])
+			}
+		}
+		b.WriteString(" }")
+	case []any:
+		b.WriteByte('[')
+		for i, item := range v {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			scramble(b, item, rnd)
+		}
+		b.WriteByte(']')
+	case json.Number:
+		s := v.String()
+		if !strings.ContainsAny(s, ".eE") {
+			s += []string{"", ".0", "e0", ".00E+0"}[rnd.IntN(4)]
+		}
+		b.WriteString(s)
+	default:
+		out, _ := json.Marshal(v)
+		b.Write(out)
+	}
+}
+
+// Whatever comes: a finding that can be relied on, a refusal, or BadInput; never a panic.
+func FuzzDecode(f *testing.F) {
+	files, err := filepath.Glob("../../events/*.json")
+	if err != nil || len(files) == 0 {
+		f.Fatalf("no events: %v", err)
+	}
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(raw)
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		fs, err := Decode(raw)
+		var r *Refusal
+		if err != nil {
+			if len(fs) > 0 || !errors.As(err, &r) && !fault.Is(err, fault.BadInput) {
+				t.Fatalf("%d findings with %v", len(fs), err)
+			}
+			return
+		}
+		if len(fs) == 0 {
+			t.Fatal("neither findings nor an error")
+		}
+		for _, f := range fs {
+			if !accountID.MatchString(f.Account) || !regionName.MatchString(f.Region) || f.Type == "" || f.NativeID == "" || f.Score < 0 || f.Score > 10 {
+				t.Fatalf("%+v", f)
+			}
+			for _, res := range f.Resources {
+				if res.Account != f.Account {
+					t.Fatalf("a resource of another account: %+v", res)
+				}
+				if res.ARN == "" {
+					continue
+				}
+				if _, err := incident.ParseTarget(incident.Step{Action: "notify", Target: res.ARN}, incident.Ref{Account: f.Account, Region: f.Region}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	})
+}
