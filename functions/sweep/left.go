@@ -50,7 +50,9 @@ func (s sweep) finish(ctx context.Context, h ledger.Hold) error {
 		if i < 0 {
 			continue
 		}
-		result, err := invocation.Call(ctx, s.functions, s.request(meta.Value, meta.Value.Plan.Contain[i], incident.Apply))
+		result, err := invocation.Call(ctx, s.functions, incident.Request{
+			Mode: incident.Apply, Incident: meta.Value.Ref(), Step: meta.Value.Plan.Contain[i], State: state, Execution: owner(meta.Value),
+		})
 		if err == nil && !result.Outcome.Contains() {
 			err = fmt.Errorf("%s: %s", result.Outcome, result.Reason)
 		}

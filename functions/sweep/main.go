@@ -123,32 +123,28 @@ func (s sweep) decision(ctx context.Context, id string, number int, r *Report) e
 	return nil
 }
 
-// evidence asks each step's function what is still missing, and records it.
+// evidence asks the destroying functions what is still missing, and records it.
 func (s sweep) evidence(ctx context.Context, a approval.Approval) error {
 	meta, err := ledger.Load[ledger.Incident](ctx, s.store, ledger.IncidentKey(a.Incident))
 	if err != nil {
 		return err
 	}
-	now := approval.Complete
+	ask := incident.ApprovalRequest{Incident: meta.Value.Ref(), Execution: owner(meta.Value), State: state}
 	for _, step := range a.Steps {
-		result, err := invocation.Call(ctx, s.functions, s.request(meta.Value, step.Step, incident.Look))
-		if err != nil {
-			return err
-		}
-		// A target that is gone needs no evidence any more; the destroying step will find it so.
-		if result.Outcome != incident.Gone && result.Evidence != approval.Complete {
-			now = result.Evidence
-		}
+		ask.Steps = append(ask.Steps, step.Step)
+	}
+	_, now, err := approval.Foresee(ctx, s.functions, ask)
+	if err != nil {
+		return err
 	}
 	return approval.Evidence(ctx, s.store, a.Incident, a.Number, now)
 }
 
-// request is a call of an action's function in place of the execution that owns the incident.
-func (s sweep) request(in ledger.Incident, step incident.Step, mode incident.Mode) incident.Request {
-	return incident.Request{
-		Mode: mode, Incident: in.Ref(), Step: step, State: incident.State{Name: "Sweep"},
-		Execution: incident.Execution{ARN: in.Owner, Start: in.OwnerStart},
-	}
+// state names the sweep in timelines; owner is the execution in whose place it acts.
+var state = incident.State{Name: "Sweep"}
+
+func owner(in ledger.Incident) incident.Execution {
+	return incident.Execution{ARN: in.Owner, Start: in.OwnerStart}
 }
 
 // notice tells people once per incident, episode and kind.

@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	owner  = "arn:aws:states:us-east-1:111111111111:execution:firebreak-respond:owner"
+	first  = "arn:aws:states:us-east-1:111111111111:execution:firebreak-respond:owner"
 	target = "arn:aws:ec2:us-east-1:222222222222:instance/i-0abcdef1234567890"
 )
 
@@ -102,7 +102,7 @@ func newWorld(t *testing.T) *world {
 		courier: approval.Courier{Store: store, API: m, Machine: "arn:aws:states:us-east-1:111111111111:stateMachine:firebreak-respond", Now: clock},
 	}}
 	it := ledger.Item[ledger.Incident]{Key: ledger.IncidentKey("INC-A"), Value: ledger.Incident{
-		ID: "INC-A", Status: incident.Open, Episode: 1, Band: incident.Critical, Owner: owner, OwnerStart: now.Add(-10 * time.Minute),
+		ID: "INC-A", Status: incident.Open, Episode: 1, Band: incident.Critical, Owner: first, OwnerStart: now.Add(-10 * time.Minute),
 		Finding: ledger.Finding{Account: "222222222222", Region: "us-east-1"},
 		Plan: incident.Plan{
 			Contain:   []incident.Step{{Action: "isolate-instance", Target: target}},
@@ -127,7 +127,7 @@ func (w *world) ask(status approval.Status, evidence string, expires time.Time) 
 	ctx := context.Background()
 	a, err := approval.Open(ctx, w.store, approval.Request{
 		Incident: incident.Ref{ID: "INC-A", Episode: 1}, Kind: approval.KindEradicate, Round: 1, Token: "token", Evidence: evidence,
-		Steps: []approval.Step{{Step: incident.Step{Action: "terminate-instance", Target: target}}}, Execution: incident.Execution{ARN: owner, Start: now},
+		Steps: []approval.Step{{Step: incident.Step{Action: "terminate-instance", Target: target}}}, Execution: incident.Execution{ARN: first, Start: now},
 		Expires: expires, Now: now.Add(-48 * time.Hour),
 	})
 	w.ok(err)
@@ -221,7 +221,7 @@ func TestAnIsolationLeftOpenIsFinished(t *testing.T) {
 		t.Fatalf("report %+v", r)
 	}
 	req := w.functions.asked[0]
-	if req.Mode != incident.Apply || req.Step.Target != target || req.Execution.ARN != owner || req.Incident.ID != "INC-A" {
+	if req.Mode != incident.Apply || req.Step.Target != target || req.Execution.ARN != first || req.Incident.ID != "INC-A" {
 		t.Errorf("asked %+v", req)
 	}
 }
@@ -279,7 +279,7 @@ func TestWhatRunsTooLongIsCounted(t *testing.T) {
 	if r := w.run(); r.InFlight != 1 || r.Orphaned != 0 {
 		t.Errorf("running: %+v", r)
 	}
-	w.functions.result = incident.Result{Evidence: approval.Complete}
+	w.functions.result = incident.Result{Outcome: incident.Planned, Evidence: approval.Complete}
 	w.ask(approval.StatusOpen, approval.Complete, now.Add(time.Hour))
 	if r := w.run(); r.InFlight != 0 {
 		t.Errorf("waiting for people: %+v", r)
