@@ -26,7 +26,8 @@ ORDER = (
     "succeed_output",
     "map_history",  # after succeed_output, which it calls
     "moto_services",
-    "finding_reads",  # after moto_services, which answers GuardDuty's other calls, and aws_sources
+    "guardduty_findings",  # after moto_services, which answers the other calls, and aws_sources
+    "hub_findings",
     "account_access_block",
     "bucket_policy_status",
     "instance_profiles",

@@ -15,8 +15,8 @@ from botocore.model import ServiceModel
 
 from ministack import app
 from ministack.core.responses import get_account_id, get_region
-from ministack.services import eventbridge
 
+from patches.bus_findings import remember
 from patches.iam_resources import parsed, register
 from patches.moto_services import forward
 
@@ -24,18 +24,8 @@ _findings = {}  # (account, region, detector) -> {finding id: finding}
 
 
 def apply():
-    put = eventbridge._put_events
-
-    def put_events(data, allow_aws_source=False):
-        answer = put(data, allow_aws_source=allow_aws_source)
-        results = parsed(answer[2]).get("Entries") or []
-        for entry, result in zip(data.get("Entries") or [], results):
-            if entry.get("Source") == "aws.guardduty" and "EventId" in result:
-                keep(parsed((entry.get("Detail") or "").encode()))
-        return answer
-
+    remember("aws.guardduty", keep)
     register("guardduty")(describe)
-    eventbridge._put_events = put_events
     app.SERVICE_HANDLERS["guardduty"] = handle
 
 
