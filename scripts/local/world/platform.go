@@ -39,8 +39,9 @@ type Platform struct {
 	// State is the directory of logs and temporary files.
 	State string `json:"state"`
 	// Root is the project's directory.
-	Root string `json:"-"`
-	http aws.HTTPClient
+	Root  string `json:"-"`
+	http  aws.HTTPClient
+	extra []string // more of the environment of commands
 }
 
 // Root finds the project's directory: the one with go.mod, here or above.
@@ -133,7 +134,7 @@ func (p *Platform) Run(ctx context.Context, account, name string, args ...string
 // Tell is Run, with what the command prints copied to w while it runs.
 func (p *Platform) Tell(ctx context.Context, w io.Writer, account, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, filepath.Join(p.Root, name), args...)
-	cmd.Dir, cmd.Env = p.Root, p.Environment(account)
+	cmd.Dir, cmd.Env = p.Root, append(p.Environment(account), p.extra...)
 	var out, all bytes.Buffer
 	cmd.Stdout, cmd.Stderr = io.MultiWriter(&out, &all, w), io.MultiWriter(&all, w)
 	// A group of its own: Ctrl-C is for whoever called, who ends this one through ctx and then still has to clean up.
