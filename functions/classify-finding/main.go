@@ -1,0 +1,168 @@
+// Command classify-finding reads one event, decides by the playbook what it calls for, and takes the incident.
+//
+// What it does: decodes the event, keeps it raw in S3, and writes the incident with its plan in one conditional write. What
+// may not act (samples, archived findings, events that are no findings) is recorded beside the incident and never takes it. An
+// input with the key "resume" continues an incident that exists.
+// The second time: the execution that owns the incident is told to respond again, with the stored plan; every other execution
+// is told that it is a duplicate.
+// Its undo: none, it changes nothing but the ledger and the evidence.
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"firebreak/lib/boot"
+	"firebreak/lib/fault"
+	"firebreak/lib/finding"
+	"firebreak/lib/incident"
+	"firebreak/lib/ledger"
+	"firebreak/lib/playbook"
+	"firebreak/lib/setting"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sfn"
+)
+
+// evidence is the bucket that raw events are kept in.
+type evidence interface {
+	PutObject(context.Context, *s3.PutObjectInput, ...func(*s3.Options)) (*s3.PutObjectOutput, error)
+}
+
+// machine starts an execution for each finding of an event that has several.
+type machine interface {
+	StartExecution(context.Context, *sfn.StartExecutionInput, ...func(*sfn.Options)) (*sfn.StartExecutionOutput, error)
+}
+
+// settings are what the installation looks after.
+type settings interface {
+	Read(context.Context) (setting.Installed, error)
+}
+
+type handler struct {
+	store    ledger.Store
+	settings settings
+	evidence evidence
+	bucket   string
+	machine  machine
+	respond  string // ARN of the machine
+	decode   func([]byte) ([]finding.Finding, error)
+	load     func(source string) (*playbook.Book, error)
+	now      func() time.Time
+}
+
+// input is what the machine's first state passes on. Event is the execution's whole input.
+type input struct {
+	Event     json.RawMessage    `json:"event"`
+	Execution incident.Execution `json:"execution"`
+	State     incident.State     `json:"state"`
+}
+
+// name of the execution: the last part of its ARN.
+func (in input) name() string { return in.Execution.ARN[strings.LastIndex(in.Execution.ARN, ":")+1:] }
+
+// handle gives the decision on one event. Errors: BadInput for what is neither an event nor a resumption; Unreadable or
+// Throttled where settings, playbook or ledger cannot be read or the evidence cannot be kept.
+func (h handler) handle(ctx context.Context, in input) (incident.Decision, error) {
+	if in.Execution.ARN == "" {
+		return incident.Decision{}, fault.New(fault.BadInput, "the input names no execution")
+	}
+	if r, ok, err := resumption(in.Event); ok || err != nil {
+		return h.resume(ctx, in, r, err)
+	}
+	findings, err := h.decode(in.Event)
+	if r := finding.Refused(err); r != nil {
+		return h.refuse(ctx, in, r)
+	}
+	if err != nil {
+		return incident.Decision{}, err
+	}
+	if len(findings) > 1 {
+		return h.split(ctx, in, findings)
+	}
+	f := findings[0]
+	if err := h.keep(ctx, in, f.IncidentID()); err != nil {
+		return incident.Decision{}, err
+	}
+	if reason := f.Idle(); reason != "" {
+		return h.aside(ctx, in, f, reason)
+	}
+	d, eligible, err := h.decide(ctx, f)
+	if err != nil {
+		return incident.Decision{}, fmt.Errorf("decide about finding %s (%s): %w", f.NativeID, f.IncidentID(), err)
+	}
+	return h.take(ctx, in, f, d, eligible)
+}
+
+// decide asks the settings whether the finding may be acted on, then the playbook.
+func (h handler) decide(ctx context.Context, f finding.Finding) (d playbook.Decision, eligible bool, err error) {
+	installed, err := h.settings.Read(ctx)
+	if err != nil {
+		return d, false, err
+	}
+	account, ok := installed.Account(f.Account)
+	if !ok {
+		return outside(f, fmt.Sprintf("account %s is not one that Firebreak looks after", f.Account)), false, nil
+	}
+	if !slices.Contains(account.Regions, f.Region) {
+		return outside(f, fmt.Sprintf("region %s of account %s is not enabled", f.Region, f.Account)), false, nil
+	}
+	guard, err := setting.ReadGuard(ctx, h.store)
+	if err != nil {
+		return d, false, err
+	}
+	book, err := h.load(installed.Playbook.Source)
+	if err != nil {
+		return d, false, err
+	}
+	return book.Decide(f, guard.Steps), true, nil
+}
+
+// refuse records an event that holds no finding that Firebreak reads. People hear of it where it claims to hold one.
+func (h handler) refuse(ctx context.Context, in input, r *finding.Refusal) (incident.Decision, error) {
+	f := finding.Finding{
+		Product: "refused " + r.Source + " " + r.DetailType, NativeID: r.ID, Type: r.DetailType, Title: r.Reason,
+		Account: r.Account, Region: r.Region, Partition: "aws", Band: incident.High,
+	}
+	if err := h.keep(ctx, in, f.IncidentID()); err != nil {
+		return incident.Decision{}, err
+	}
+	if !r.Tell {
+		f.Band = incident.Info
+		return h.aside(ctx, in, f, r.Reason)
+	}
+	return h.take(ctx, in, f, outside(f, r.Reason), false)
+}
+
+// keep puts the raw event into the evidence, under the incident and the execution. A retry puts the same there again.
+func (h handler) keep(ctx context.Context, in input, id string) error {
+	key := evidenceKey(in, id)
+	_, err := h.evidence.PutObject(ctx, &s3.PutObjectInput{Bucket: &h.bucket, Key: &key, Body: bytes.NewReader(in.Event), ContentType: aws.String("application/json")})
+	if err == nil {
+		return nil
+	}
+	name := fault.NameOf(err)
+	if name == fault.Unexpected {
+		name = fault.Unreadable
+	}
+	return fault.Wrap(name, err, "keep the event as s3://%s/%s", h.bucket, key)
+}
+
+func evidenceKey(in input, id string) string {
+	return fmt.Sprintf("findings/%s/%s.json", id, in.name())
+}
+
+func main() {
+	b := boot.Load()
+	h := handler{
+		store: b.Store(), settings: b.Installation(), evidence: s3.NewFromConfig(b.AWS), bucket: b.Env("EVIDENCE"),
+		machine: sfn.NewFromConfig(b.AWS), respond: b.Env("MACHINE"), decode: finding.Decode, load: playbook.Load, now: time.Now,
+	}
+	boot.Start(h.handle)
+}
