@@ -33,6 +33,7 @@ ORDER = (
     "instance_profiles",
     "key_use",
     "nested_updates",
+    "condition_values",
     "bus_policy",
     "function_properties",
     "role_boundary",
