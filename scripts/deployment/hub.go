@@ -1,0 +1,271 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"firebreak/lib/ledger"
+	"firebreak/lib/setting"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+)
+
+const (
+	hubStack         = "firebreak"
+	externalIDSecret = "firebreak/external-id"
+)
+
+const hubAbout = `Deploys the hub: uploads functions, machine and templates that have changed, deploys them as the stack firebreak by a change
+set, and writes the settings of a new installation (mode plan). Build first: scripts/build.
+
+What is not given stays as it is in the installed stack.`
+
+// hub deploys the security account.
+func (s *session) hub(ctx context.Context, args []string) error {
+	flags := s.options("hub", hubAbout)
+	members := flags.String("members", "", "`accounts` that are watched and acted in, as ID or ID=name, separated by commas")
+	regions := flags.String("regions", "", "`regions` that are acted in, separated by commas (default: this one)")
+	organization := flags.String("organization", "", "`id` of the organization whose accounts may send findings (o-…)")
+	approvers := flags.String("approvers", "", "`file` with the people who may decide: a JSON list of id, name, email, severities, accounts, principals")
+	arch := flags.String("arch", "", "`architecture` that was built: arm64 (the default of a new installation) or x86_64")
+	var set assignments
+	flags.Var(&set, "set", "another parameter of cloudformation/root.yaml as `Name=value`; may be given again")
+	if err := parse(flags, args); err != nil {
+		return err
+	}
+	given := map[string]string{}
+	maps.Copy(given, set)
+	if *arch != "" {
+		given["Architecture"] = *arch
+	}
+	if *organization != "" {
+		given["OrganizationId"] = *organization
+	}
+	if *approvers != "" {
+		list, err := approverList(*approvers)
+		if err != nil {
+			return err
+		}
+		given["Approvers"] = list
+	}
+	if err := memberList(*members); err != nil {
+		return err
+	}
+	if *regions != "" && *members == "" {
+		return errors.New("--regions needs --members: it says where to act in them")
+	}
+	if err := s.identify(ctx); err != nil {
+		return err
+	}
+	if *members != "" {
+		given["Members"], given["Accounts"] = memberParameters(*members, *regions, s.cfg.Region)
+	}
+
+	stack := &stack{session: s, api: cloudformation.NewFromConfig(s.cfg), name: hubStack}
+	installed, err := stack.find(ctx)
+	if err != nil {
+		return err
+	}
+	if given["ExternalId"], err = s.externalID(ctx, true); err != nil {
+		return err
+	}
+	store := &artifacts{session: s, api: s3.NewFromConfig(s.cfg, func(o *s3.Options) { o.UsePathStyle = s.cfg.BaseEndpoint != nil })}
+	if err := store.open(ctx); err != nil {
+		return err
+	}
+	pack := packer{root: ".", arch: architecture(given, installed), artifacts: store}
+	url, err := pack.template(ctx, "cloudformation/root.yaml")
+	if err != nil {
+		return err
+	}
+	s.say("%d files packaged, %d of them new", store.seen, store.sent)
+	if err := stack.deploy(ctx, source{url: url}, given, installed); err != nil || s.plan {
+		return err
+	}
+	outputs, err := stack.outputs(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.firstSettings(ctx, ledger.NewDynamo(dynamodb.NewFromConfig(s.cfg), outputs["TableName"])); err != nil {
+		return err
+	}
+	s.say("done. Next, with each member account's credentials, in each region that it uses:")
+	fmt.Fprintf(s.log, "          FIREBREAK_EXTERNAL_ID=… scripts/deploy member --hub-account %s --hub-region %s --home-region %s\n"+
+		"          where scripts/deploy external-id, with the hub's credentials, prints the external id;\n"+
+		"          subscribe people to %s; scripts/firebreak mode act, once plans look right\n", s.account, s.cfg.Region, s.cfg.Region, outputs["TopicArn"])
+	return s.report(outputs)
+}
+
+// architecture is what was asked for, else what is installed, else the template's default.
+func architecture(given map[string]string, installed *installation) string {
+	if a := given["Architecture"]; a != "" {
+		return a
+	}
+	if installed != nil && installed.parameters["Architecture"] != "" {
+		return installed.parameters["Architecture"]
+	}
+	return "arm64"
+}
+
+var accountID = regexp.MustCompile(`^\d{12}$`)
+
+// memberList says what is wrong with a list of accounts.
+func memberList(list string) error {
+	if list == "" {
+		return nil
+	}
+	seen := map[string]bool{}
+	for _, m := range strings.Split(list, ",") {
+		id, _, _ := strings.Cut(strings.TrimSpace(m), "=")
+		if !accountID.MatchString(id) {
+			return fmt.Errorf("--members: %q is not an account id of 12 digits", id)
+		}
+		if seen[id] {
+			return fmt.Errorf("--members: %s stands there twice", id)
+		}
+		seen[id] = true
+	}
+	return nil
+}
+
+// memberParameters gives the template's Members and Accounts for a list of accounts.
+func memberParameters(list, regions, home string) (ids, accounts string) {
+	where := []string{home}
+	if regions != "" {
+		where = strings.Split(regions, ",")
+		for i := range where {
+			where[i] = strings.TrimSpace(where[i])
+		}
+	}
+	var all []string
+	var settings []setting.Account
+	for _, m := range strings.Split(list, ",") {
+		id, name, _ := strings.Cut(strings.TrimSpace(m), "=")
+		if name == "" {
+			name = id
+		}
+		all = append(all, id)
+		settings = append(settings, setting.Account{ID: id, Name: name, Regions: where})
+	}
+	text, _ := json.Marshal(settings) // strings only: cannot fail
+	return strings.Join(all, ","), string(text)
+}
+
+// approverList reads a file of approvers, strictly.
+func approverList(file string) (string, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("--approvers: %w", err)
+	}
+	dec := json.NewDecoder(strings.NewReader(string(text)))
+	dec.DisallowUnknownFields()
+	var list []setting.Approver
+	if err := dec.Decode(&list); err != nil {
+		return "", fmt.Errorf("--approvers: %s is not a list of approvers: %w", file, err)
+	}
+	ids := map[string]bool{}
+	for _, a := range list {
+		if a.ID == "" || ids[a.ID] {
+			return "", fmt.Errorf("--approvers: %s: each approver needs an id of their own, %q is none", file, a.ID)
+		}
+		ids[a.ID] = true
+	}
+	out, err := json.Marshal(list)
+	return string(out), err
+}
+
+// externalID reads the installation's external id, and makes it if there is none and make is true.
+func (s *session) externalID(ctx context.Context, make bool) (string, error) {
+	api := secretsmanager.NewFromConfig(s.cfg)
+	out, err := api.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: aws.String(externalIDSecret)})
+	if err == nil {
+		return aws.ToString(out.SecretString), nil
+	}
+	var none *types.ResourceNotFoundException
+	if !errors.As(err, &none) {
+		return "", fmt.Errorf("read the external id from the secret %s: %w", externalIDSecret, err)
+	}
+	if !make {
+		return "", fmt.Errorf("there is no secret %s in account %s, region %s: deploy the hub first, or use the hub's credentials", externalIDSecret, s.account, s.cfg.Region)
+	}
+	id := rand.Text() + rand.Text()
+	_, err = api.CreateSecret(ctx, &secretsmanager.CreateSecretInput{
+		Name: aws.String(externalIDSecret), SecretString: &id,
+		Description: aws.String("Shared with the remediation roles of the member accounts; member stacks take it as a parameter"),
+	})
+	if err != nil {
+		return "", fmt.Errorf("keep the external id in the secret %s: %w", externalIDSecret, err)
+	}
+	s.say("made the installation's external id (secret %s)", externalIDSecret)
+	return id, nil
+}
+
+func (s *session) showExternalID(ctx context.Context, args []string) error {
+	flags := s.options("external-id", "Prints the installation's external id, with the hub's credentials.")
+	if err := parse(flags, args); err != nil {
+		return err
+	}
+	if err := s.identify(ctx); err != nil {
+		return err
+	}
+	id, err := s.externalID(ctx, false)
+	if err == nil {
+		_, err = fmt.Fprintln(s.out, id)
+	}
+	return err
+}
+
+// firstSettings writes the guard's settings of a new installation. What people have set stays.
+func (s *session) firstSettings(ctx context.Context, store ledger.Store) error {
+	it, err := ledger.Load[setting.Guard](ctx, store, setting.GuardKey)
+	if err != nil {
+		return err
+	}
+	if it.Exists() {
+		s.say("settings stay: mode %s, set by %s", it.Value.Mode, it.Value.By)
+		return nil
+	}
+	it.Value = setting.Defaults()
+	it.Value.By, it.Value.At = s.caller, time.Now().UTC()
+	if err := ledger.Save(ctx, store, &it); err != nil && !errors.Is(err, ledger.ErrConflict) {
+		return err
+	}
+	s.say("first settings written: mode %s", it.Value.Mode)
+	return nil
+}
+
+// assignments are Name=value flags.
+type assignments map[string]string
+
+func (a *assignments) String() string { return "" }
+
+func (a *assignments) Set(text string) error {
+	name, value, ok := strings.Cut(text, "=")
+	if !ok || name == "" {
+		return fmt.Errorf("%q is not Name=value", text)
+	}
+	if name == "ExternalId" {
+		return errors.New("the external id is made and kept by this program")
+	}
+	if *a == nil {
+		*a = assignments{}
+	}
+	(*a)[name] = value
+	return nil
+}
+
+func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,142 @@
+// Command deployment installs Firebreak: the hub in the security account, the roles and the forwarding in each member account.
+// It takes the same steps wherever the credentials and the endpoint of its environment lead.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+)
+
+const usage = `Deploys Firebreak with the AWS credentials of your environment (AWS_PROFILE, AWS_REGION, …).
+
+  scripts/deploy hub [options]       the security account: once, and again for each update
+  scripts/deploy member [options]    each account that is watched, in each used region, with that account's credentials
+  scripts/deploy external-id         prints the installation's external id, which member needs (hub credentials)
+
+A new installation starts in mode plan: it says what it would do and changes nothing, until scripts/firebreak mode act.
+--plan uploads what a change set needs, shows what would change, and changes nothing else.
+scripts/deploy hub --help and scripts/deploy member --help list the options.
+`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+	case ctx.Err() != nil:
+		fmt.Fprintln(os.Stderr, "deploy: stopped; what CloudFormation has begun goes on without this program")
+		os.Exit(130)
+	default:
+		fmt.Fprintln(os.Stderr, "deploy:", err)
+		os.Exit(1)
+	}
+}
+
+// session is one run of the program.
+type session struct {
+	cfg       aws.Config
+	account   string
+	caller    string
+	partition string
+	json      bool
+	plan      bool
+	out, log  io.Writer
+	begun     time.Time
+}
+
+func run(ctx context.Context, args []string, out, log io.Writer) error {
+	if len(args) == 0 {
+		fmt.Fprint(log, usage)
+		return errors.New("say what to deploy: hub, member or external-id")
+	}
+	s := &session{out: out, log: log, begun: time.Now()}
+	switch args[0] {
+	case "hub":
+		return s.hub(ctx, args[1:])
+	case "member":
+		return s.member(ctx, args[1:])
+	case "external-id":
+		return s.showExternalID(ctx, args[1:])
+	case "help", "-h", "-help", "--help":
+		fmt.Fprint(out, usage)
+		return nil
+	}
+	return fmt.Errorf("%q is none of hub, member, external-id; see scripts/deploy --help", args[0])
+}
+
+// options makes the flags that all commands have.
+func (s *session) options(name, about string) *flag.FlagSet {
+	flags := flag.NewFlagSet("scripts/deploy "+name, flag.ContinueOnError)
+	flags.SetOutput(s.log)
+	flags.BoolVar(&s.json, "json", false, "print the stack's outputs as JSON on standard output; progress stays on standard error")
+	flags.BoolVar(&s.plan, "plan", false, "show what would change and change nothing")
+	flags.Usage = func() {
+		fmt.Fprintf(s.log, "%s\n\nOptions:\n", about)
+		flags.PrintDefaults()
+	}
+	return flags
+}
+
+// parse reads the flags and refuses what is none.
+func parse(flags *flag.FlagSet, args []string) error {
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("%q is no option; see %s --help", flags.Arg(0), flags.Name())
+	}
+	return nil
+}
+
+// identify finds out who and where we are, before anything else.
+func (s *session) identify(ctx context.Context) error {
+	cfg, err := config.LoadDefaultConfig(ctx)
+	if err != nil {
+		return fmt.Errorf("read the AWS configuration: %w", err)
+	}
+	if cfg.Region == "" {
+		return errors.New("no region is set: set AWS_REGION or the profile's region")
+	}
+	s.cfg = cfg
+	who, err := sts.NewFromConfig(cfg).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	if err != nil {
+		return fmt.Errorf("the AWS credentials of this environment do not work: %w", err)
+	}
+	s.account, s.caller = aws.ToString(who.Account), aws.ToString(who.Arn)
+	if s.partition, _, _ = strings.Cut(strings.TrimPrefix(s.caller, "arn:"), ":"); s.partition == "" {
+		return fmt.Errorf("AWS answered with %q as who we are", s.caller)
+	}
+	s.say("account %s, region %s, as %s", s.account, cfg.Region, s.caller)
+	return nil
+}
+
+// say prints a line of progress with the seconds since the beginning.
+func (s *session) say(format string, args ...any) {
+	fmt.Fprintf(s.log, "%6.1f s  %s\n", time.Since(s.begun).Seconds(), fmt.Sprintf(format, args...))
+}
+
+// report prints the outputs.
+func (s *session) report(outputs map[string]string) error {
+	if s.json {
+		enc := json.NewEncoder(s.out)
+		enc.SetIndent("", "  ")
+		return enc.Encode(outputs)
+	}
+	for _, k := range sorted(outputs) {
+		fmt.Fprintf(s.out, "%-16s %s\n", k, outputs[k])
+	}
+	return nil
+}

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+)
+
+const (
+	memberStack   = "firebreak-member"
+	externalIDEnv = "FIREBREAK_EXTERNAL_ID"
+)
+
+const memberAbout = `Deploys a member account, with that account's credentials: the five remediation roles (in the home region only, since their
+names are global) and the forwarding of findings to the hub (in each region where it is run).
+
+The external id comes from the environment, FIREBREAK_EXTERNAL_ID, so that it stands in no list of processes; with the hub's
+credentials, scripts/deploy external-id prints it. An update keeps it.`
+
+var regionName = regexp.MustCompile(`^[a-z]{2,}(-[a-z]+)+-\d$`)
+
+// member deploys one account, in the region of the environment.
+func (s *session) member(ctx context.Context, args []string) error {
+	flags := s.options("member", memberAbout)
+	hub := flags.String("hub-account", "", "`id` of the security account (needed)")
+	region := flags.String("hub-region", "", "`region` of the hub (needed)")
+	home := flags.String("home-region", "", "the one `region` of this account that makes the roles (default: the hub's)")
+	topic := flags.String("alarm-topic", "", "`ARN` of a topic here to tell when findings cannot be forwarded")
+	if err := parse(flags, args); err != nil {
+		return err
+	}
+	if *home == "" {
+		*home = *region
+	}
+	switch {
+	case !accountID.MatchString(*hub):
+		return fmt.Errorf("--hub-account: %q is not an account id of 12 digits", *hub)
+	case !regionName.MatchString(*region):
+		return fmt.Errorf("--hub-region: %q is not a region", *region)
+	case !regionName.MatchString(*home):
+		return fmt.Errorf("--home-region: %q is not a region", *home)
+	}
+	if err := s.identify(ctx); err != nil {
+		return err
+	}
+	given := map[string]string{"HubAccount": *hub, "HubRegion": *region, "HomeRegion": *home, "AlarmTopic": *topic, "Forward": "yes"}
+	if s.account == *hub && s.cfg.Region == *region {
+		given["Forward"] = "no" // the hub's own bus forwards already
+	}
+	stack := &stack{session: s, api: cloudformation.NewFromConfig(s.cfg), name: memberStack}
+	installed, err := stack.find(ctx)
+	if err != nil {
+		return err
+	}
+	if id := os.Getenv(externalIDEnv); id != "" {
+		given["ExternalId"] = id
+	} else if installed == nil {
+		return errors.New(externalIDEnv + " is not set: with the hub's credentials, scripts/deploy external-id prints the external id")
+	}
+	if *topic == "" && installed != nil {
+		delete(given, "AlarmTopic")
+	}
+	body, err := os.ReadFile("cloudformation/member.yaml")
+	if err != nil {
+		return err
+	}
+	if err := stack.deploy(ctx, source{body: string(body)}, given, installed); err != nil || s.plan {
+		return err
+	}
+	outputs, err := stack.outputs(ctx)
+	if err != nil {
+		return err
+	}
+	s.say("done")
+	return s.report(outputs)
+}
