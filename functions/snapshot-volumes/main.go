@@ -105,12 +105,13 @@ func (s snapshots) Observe(ctx context.Context, c action.Call) (action.State, er
 	return state, nil
 }
 
-// since is from when on a snapshot counts: the finding was seen, which cannot be later than this execution began.
+// since is from when on a snapshot counts: the finding was seen, which cannot be later than this execution began. Whole
+// seconds, so that a start time which is given in them does not seem earlier.
 func since(c action.Call) time.Time {
 	if seen := c.Incident.Seen; !seen.IsZero() && seen.Before(c.Since) {
-		return seen
+		return seen.Truncate(time.Second)
 	}
-	return c.Since
+	return c.Since.Truncate(time.Second)
 }
 
 // Contained: each volume has its snapshot. An instance without EBS volumes has nothing to keep.
