@@ -126,15 +126,11 @@ func (h handler) decide(ctx context.Context, f finding.Finding) (d playbook.Deci
 
 // refuse records an event that holds no finding that Firebreak reads. People hear of it where it claims to hold one.
 func (h handler) refuse(ctx context.Context, in input, r *finding.Refusal) (incident.Decision, error) {
-	f := finding.Finding{
-		Product: "refused " + r.Source + " " + r.DetailType, NativeID: r.ID, Type: r.DetailType, Title: r.Reason,
-		Account: r.Account, Region: r.Region, Partition: "aws", Band: incident.High,
-	}
+	f := r.Finding()
 	if err := h.keep(ctx, in, f.IncidentID()); err != nil {
 		return incident.Decision{}, err
 	}
 	if !r.Tell {
-		f.Band = incident.Info
 		return h.aside(ctx, in, f, r.Reason)
 	}
 	return h.take(ctx, in, f, outside(f, r.Reason), false)

@@ -177,9 +177,17 @@ type Refusal struct {
 
 func (r *Refusal) Error() string { return r.Reason }
 
-// IncidentID is the id under which the refusal is recorded: the same for each delivery of the same event.
-func (r *Refusal) IncidentID() string {
-	return incident.ID("refused "+r.Source+" "+r.DetailType, r.Account, r.Region, r.ID)
+// Finding stands for the refused event where it is recorded: the same for each delivery of the same event. Nobody can say how
+// severe it is, so one that people hear of is HIGH.
+func (r *Refusal) Finding() Finding {
+	f := Finding{
+		Product: "refused " + r.Source + " " + r.DetailType, NativeID: r.ID, Type: r.DetailType, Title: r.Reason,
+		Account: r.Account, Region: r.Region, Partition: partitionOf(r.Region), Band: incident.Info,
+	}
+	if r.Tell {
+		f.Band = incident.High
+	}
+	return f
 }
 
 var (

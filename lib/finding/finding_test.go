@@ -196,8 +196,8 @@ func TestWhatIsNoFindingIsRefusedWithAReason(t *testing.T) {
 			continue
 		}
 		_, err = Decode(event1(t, name))
-		if again := Refused(err); r.IncidentID() != again.IncidentID() {
-			t.Errorf("%s: two deliveries give %s and %s", name, r.IncidentID(), again.IncidentID())
+		if again := Refused(err); r.Finding().IncidentID() != again.Finding().IncidentID() {
+			t.Errorf("%s: two deliveries give two incidents", name)
 		}
 	}
 	api := []byte(`{"source":"aws.guardduty","detail-type":"GuardDuty Finding","detail":{"Id":"1","Type":"Trojan:EC2/DropPoint"}}`)
