@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // Machine is a definition, or what a Map runs for each of its items.
@@ -310,4 +311,16 @@ func Substitute(text []byte, values map[string]string) ([]byte, error) {
 		return nil, fmt.Errorf("no value for %s", strings.Join(missing, ", "))
 	}
 	return out, nil
+}
+
+// Folder is the folder under functions/ of the function that a state is named after: isolate-instance of IsolateInstance.
+func Folder(state string) string {
+	var b strings.Builder
+	for i, r := range state {
+		if i > 0 && unicode.IsUpper(r) {
+			b.WriteByte('-')
+		}
+		b.WriteRune(unicode.ToLower(r))
+	}
+	return b.String()
 }
