@@ -33,7 +33,7 @@ func (t termination) stands(ctx context.Context, c action.Call) error {
 	case f.Source == "" || f.NativeID == "":
 		return fault.New(fault.NotVerified, "the incident does not say where its finding can be read")
 	}
-	api, err := t.source(ctx, c, f.Source)
+	api, err := t.source(ctx, c)
 	if err != nil {
 		return err
 	}

@@ -48,7 +48,7 @@ type changes interface {
 type termination struct {
 	store   ledger.Store
 	reads   func(context.Context, action.Call) (reads, error)
-	source  func(ctx context.Context, c action.Call, detector string) (source, error)
+	source  func(context.Context, action.Call) (source, error)
 	changes func(context.Context, action.Call) (changes, error)
 }
 
@@ -63,9 +63,10 @@ func main() {
 			})
 			return ec2.NewFromConfig(cfg), err
 		},
-		source: func(ctx context.Context, c action.Call, detector string) (source, error) {
-			arn := fmt.Sprintf("arn:%s:guardduty:%s:%s:detector/%s", c.Target.Partition, c.Target.Region, c.Target.Account, detector)
-			cfg, err := access.Config(ctx, account.Read, c.Scope(), account.Statement{Actions: []string{"guardduty:GetFindings"}, Resources: []string{arn}})
+		source: func(ctx context.Context, c action.Call) (source, error) {
+			cfg, err := access.Config(ctx, account.Read, c.Scope(), account.Statement{
+				Actions: []string{"guardduty:GetFindings"}, Resources: []string{"*"}, // no resource level (AWS: service authorization reference of GuardDuty)
+			})
 			return guardduty.NewFromConfig(cfg), err
 		},
 		changes: func(ctx context.Context, c action.Call) (changes, error) {

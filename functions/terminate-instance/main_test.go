@@ -85,7 +85,7 @@ func newWorld(t *testing.T) *world {
 		reads: func(context.Context, action.Call) (reads, error) {
 			return w.ec2.Session(account.Statement{Actions: []string{"ec2:DescribeInstances", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSnapshots"}, Resources: []string{"*"}}), nil
 		},
-		source:  func(context.Context, action.Call, string) (source, error) { return w.guardDuty, nil },
+		source:  func(context.Context, action.Call) (source, error) { return w.guardDuty, nil },
 		changes: func(context.Context, action.Call) (changes, error) { return w.ec2.Session(session), nil },
 	}
 	in := setting.Installed{Action: setting.Action{SettleMilliseconds: 1, LeaseSeconds: 90}}
