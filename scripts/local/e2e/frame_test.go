@@ -79,8 +79,16 @@ func misused(t testing.TB) (world.User, world.Event) {
 	return u, sample(t, "guardduty-misused-user-key").OfUser(u, u.Keys[0])
 }
 
+// put puts events on the member's bus. When the test fails, what the timelines and dead letters say of them is printed.
 func put(t testing.TB, events ...world.Event) {
 	t.Helper()
+	t.Cleanup(func() {
+		for _, e := range events[:min(3, len(events))] {
+			if t.Failed() && e.ID() != "" {
+				explain(t, e.Incident())
+			}
+		}
+	})
 	check(t, member.Put(t.Context(), events...))
 }
 
@@ -177,4 +185,22 @@ func letter(t testing.TB, queue, needle string) string {
 		return body != "", err
 	}))
 	return body
+}
+
+// explain prints an incident's timeline and its dead letters.
+func explain(t testing.TB, id string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	events, _ := hub.Timeline(ctx, id)
+	for _, e := range events {
+		t.Logf("%s %s %s %s %s", e.Time.Format("15:04:05.000"), e.State, e.Who[strings.LastIndex(e.Who, ":")+1:], e.What, e.Why)
+	}
+	for _, q := range world.Queues {
+		all, _ := hub.Letters(ctx, q)
+		for _, m := range all {
+			if strings.Contains(m.Body, id) {
+				t.Logf("%s: %s", q, m.Body)
+			}
+		}
+	}
 }
