@@ -176,6 +176,7 @@ func (d driver) letter(ctx context.Context, l letter) redriven {
 	if _, err := d.queues.DeleteMessage(ctx, &sqs.DeleteMessageInput{QueueUrl: &l.url, ReceiptHandle: &l.receipt}); err != nil {
 		r.Reason += fmt.Sprintf("; but the message is still in its queue (%v): redrive it again, that starts nothing twice", err)
 		r.Outcome = kept
+		d.release(ctx, []letter{l})
 	}
 	return r
 }
