@@ -84,7 +84,8 @@ func (p pages) message(status int, key string) response {
 type sheet struct {
 	Title, Tag, Text, Mood, Trouble             string
 	ClockLabel, Expires, ExpiresISO, Left       string
-	Band, BandClass, Type, Heading              string
+	Band, BandClass, Heading                    string
+	Type                                        []string // in parts: a line may break between them
 	Account, Region, Seen, Incident, Rule, Kind string
 	Contained                                   []standing
 	WillTitle, WillNote                         string
@@ -118,8 +119,8 @@ type decision struct {
 }
 
 type field struct {
-	Field, Label, Value string
-	Wrong               bool
+	Field, Before, Name, After, Value string
+	Wrong                             bool
 }
 
 // approval shows a request as it stands, with the form where this visitor can decide.
@@ -138,6 +139,9 @@ func (p pages) approval(status int, v visit, signed bool, in entry) (response, e
 			}
 		}
 		s.Contained = append(s.Contained, row)
+	}
+	if a.Kind == approval.KindEradicate && slices.ContainsFunc(s.Contained, func(row standing) bool { return !row.Good }) {
+		s.Text += " " + p.text("uncontained")
 	}
 	for _, st := range a.Steps {
 		row := step{Action: st.Action, Name: channel.Plain(st.Name()), Target: channel.Plain(st.Target), Refusal: channel.Plain(st.Refusal)}
@@ -196,7 +200,7 @@ func (p pages) head(v visit) sheet {
 	s := sheet{
 		Tag: fmt.Sprintf("%s · %d", a.Incident, a.Number), Mood: state, Title: p.text(state + kind), Text: p.text(state + kind + ".text"),
 		ClockLabel: p.text("expires"), Expires: clock(a.Expires), ExpiresISO: a.Expires.UTC().Format(time.RFC3339), Left: p.left(a.Expires.Sub(v.now)),
-		Band: string(v.meta.Band), Type: channel.Plain(f.Type), Heading: channel.Plain(f.Title), Account: channel.Plain(f.Account), Region: channel.Plain(f.Region),
+		Band: string(v.meta.Band), Type: parts(channel.Plain(f.Type)), Heading: channel.Plain(f.Title), Account: channel.Plain(f.Account), Region: channel.Plain(f.Region),
 		Seen: clock(v.meta.FirstSeen), Incident: v.meta.ID, Rule: channel.Plain(v.meta.Rule), Kind: string(a.Kind),
 		WillTitle: p.text("will." + string(a.Kind)), WillNote: p.text("will." + string(a.Kind) + ".note"), Console: console(a.Execution),
 	}
@@ -204,7 +208,7 @@ func (p pages) head(v visit) sheet {
 		s.Title = p.text(state)
 	}
 	if state != string(approval.StatusOpen) && state != "decided" {
-		s.Left = ""
+		s.Left, s.ClockLabel, s.WillTitle, s.WillNote = "", "", p.text("was"), ""
 		if state == string(approval.StatusExpired) {
 			s.ClockLabel = p.text("expired.at")
 		}
@@ -224,7 +228,8 @@ func (p pages) form(s *sheet, v visit, in entry) {
 	s.FormRule = p.text("form.rule."+kind, v.approval.Need)
 	s.ApproveLabel, s.RejectLabel = p.text("approve."+kind), p.text("reject."+kind)
 	for i, st := range s.Steps {
-		f := field{Field: fmt.Sprintf("typed-%d", i), Label: p.text("form.type", st.Name)}
+		f := field{Field: fmt.Sprintf("typed-%d", i), Name: st.Name}
+		f.Before, f.After, _ = strings.Cut(p.words["form.type%"], "%s")
 		if i < len(in.Typed) {
 			f.Value, f.Wrong = channel.Plain(in.Typed[i]), in.Wrong[i]
 		}
@@ -240,6 +245,18 @@ func (p pages) left(d time.Duration) string {
 		return p.text("left.minutes", int(d.Minutes()))
 	}
 	return p.text("left.hours", int(d.Hours()))
+}
+
+// parts cuts a finding type after its separators.
+func parts(s string) []string {
+	var out []string
+	for {
+		i := strings.IndexAny(s, ":/.")
+		if i < 0 {
+			return append(out, s)
+		}
+		out, s = append(out, s[:i+1]), s[i+1:]
+	}
 }
 
 func name(in setting.Installed, id string) string {
