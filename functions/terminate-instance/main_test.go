@@ -25,6 +25,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/guardduty"
 	gd "github.com/aws/aws-sdk-go-v2/service/guardduty/types"
+	"github.com/aws/smithy-go"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -242,6 +243,7 @@ func TestFindingReadAgain(t *testing.T) {
 	}{
 		{"archived", "is archived", func(g *guardDuty) { g.findings[0].Service.Archived = aws.Bool(true) }},
 		{"gone", "does not have finding", func(g *guardDuty) { g.findings = nil }},
+		{"of a detector that is gone", "does not know detector", func(g *guardDuty) { g.err = &smithy.GenericAPIError{Code: "BadRequestException"} }},
 		{"a sample", "is a sample", func(g *guardDuty) {
 			g.findings[0].Service.AdditionalInfo = &gd.ServiceAdditionalInfo{Value: aws.String(`{"sample": true}`)}
 		}},
