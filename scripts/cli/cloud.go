@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/logging"
 )
 
 // The names that the templates give; an account holds one installation.
@@ -56,7 +57,7 @@ type cloud struct {
 
 // connect finds the installation with the operator's own credentials.
 func connect(ctx context.Context) (*cloud, error) {
-	cfg, err := config.LoadDefaultConfig(ctx)
+	cfg, err := config.LoadDefaultConfig(ctx, config.WithLogger(logging.Nop{}))
 	if err != nil {
 		return nil, fmt.Errorf("read your AWS configuration: %w", err)
 	}

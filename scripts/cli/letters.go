@@ -102,7 +102,7 @@ func deadLetters(ctx context.Context, a *app, c *call) error {
 		}
 		fmt.Fprintf(a.out, "  %s  (%s)\n", l.What, ago(a.now(), l.Sent))
 		if l.Error != "" || l.Cause != "" {
-			fmt.Fprintf(a.out, "      %s: %s\n", plain(l.Error, 80), plain(l.Cause, 400))
+			fmt.Fprintf(a.out, "      %s\n", strings.Trim(plain(l.Error, 80)+": "+plain(l.Cause, 400), ": "))
 		}
 		fmt.Fprintf(a.out, "      mend that, then: scripts/firebreak redrive %s\n", l.ID)
 	}
