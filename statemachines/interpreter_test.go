@@ -323,7 +323,7 @@ func (r *run) answer(state string, q *http.Request, body []byte) answer {
 	case strings.HasPrefix(state, "Close"):
 		var request incident.CloseRequest
 		_ = json.Unmarshal(payload, &request)
-		return gives("close-incident/" + asl.Folder(string(request.Ending)))
+		return gives("close-incident/" + asl.Folder(strings.TrimPrefix(string(request.Ending), "Approval")))
 	default:
 		return gives(folder + "/applied")
 	}

@@ -174,7 +174,7 @@ func TestPaths(t *testing.T) {
 		{
 			name: "what changes a second time needs a person",
 			answers: answers{"ClassifyFinding": classified("respond"), "RequestApproval": {decides("approved")},
-				"TerminateInstance": {gives("terminate-instance/changed")}, "CloseEradicated": {failsAs("close-incident/incomplete")}},
+				"TerminateInstance": {gives("terminate-instance/changed")}, "CloseEradicated": {failsAs("close-incident/changed-twice")}},
 			path: []string{"ClassifyFinding", "Disposition?", "Contain",
 				"WhichAction?", "RevokeSessions", "WhichAction?", "IsolateInstance", "WhichAction?", "SnapshotVolumes", "WhichAction?", "Notify",
 				"NeedsApproval?", "RequestApproval", "Approved?", "Eradicate", "WhichEradication?", "TerminateInstance", "Changed?",
@@ -248,10 +248,10 @@ func TestPaths(t *testing.T) {
 		{
 			name: "an action fails, the others go on",
 			answers: answers{"ClassifyFinding": classified("contain-only"),
-				"BlockPublicAccess": {fails("NotVerified", `the bucket "clinic-exports" is still public`)}, "CloseContained": {failsAs("close-incident/incomplete")}},
+				"BlockPublicAccess": {fails("NotVerified", `the bucket "clinic-exports" is still public`)}, "CloseContained": {failsAs("close-incident/failed")}},
 			path: []string{"ClassifyFinding", "Disposition?", "Contain", "WhichAction?", "BlockPublicAccess", "DeadLetterAction", "WhichAction?", "Notify",
 				"NeedsApproval?", "CloseContained", "DeadLetterIncident", "NeedsPerson"},
-			error: "NeedsPerson", cause: []string{"Contained 1/2, eradicated 0/0. Decide or mend", "scripts/firebreak show INC-VEPYW46KHAZJUHQC", "is failed"},
+			error: "NeedsPerson", cause: []string{"Contained 1/2, eradicated 0/0. Decide or mend", "scripts/firebreak show INC-VEPYW46KHAZJUHQC", "Not done: isolate-instance i-0abcdef1234567890 failed"},
 			letters: []string{"action NotVerified", "incident Incomplete"},
 			check: func(t *testing.T, r *run) {
 				step := incident.Step{Action: "block-public-access", Target: "arn:aws:s3:::clinic-exports"}
@@ -268,7 +268,7 @@ func TestPaths(t *testing.T) {
 		{
 			name: "an action fails, and people still decide what is to be destroyed",
 			answers: answers{"ClassifyFinding": classified("respond"), "SnapshotVolumes": {fails("Denied", "ec2:CreateSnapshots")},
-				"RequestApproval": {decides("approved")}, "CloseEradicated": {failsAs("close-incident/incomplete")}},
+				"RequestApproval": {decides("approved")}, "CloseEradicated": {failsAs("close-incident/destroyed-not-contained")}},
 			path: []string{"ClassifyFinding", "Disposition?", "Contain",
 				"WhichAction?", "RevokeSessions", "WhichAction?", "IsolateInstance", "WhichAction?", "SnapshotVolumes", "DeadLetterAction", "WhichAction?", "Notify",
 				"NeedsApproval?", "RequestApproval", "Approved?", "Eradicate", "WhichEradication?", "TerminateInstance", "Changed?",
@@ -278,7 +278,7 @@ func TestPaths(t *testing.T) {
 		{
 			name: "a protected bucket is refused",
 			answers: answers{"ClassifyFinding": classified("contain-only"),
-				"BlockPublicAccess": {gives("block-public-access/refused")}, "CloseContained": {failsAs("close-incident/incomplete")}},
+				"BlockPublicAccess": {gives("block-public-access/refused")}, "CloseContained": {failsAs("close-incident/refused")}},
 			path: []string{"ClassifyFinding", "Disposition?", "Contain", "WhichAction?", "BlockPublicAccess", "WhichAction?", "Notify",
 				"NeedsApproval?", "CloseContained", "DeadLetterIncident", "NeedsPerson"},
 			error: "NeedsPerson", cause: []string{"Contained 1/2, eradicated 0/0."}, letters: []string{"incident Incomplete"},
@@ -287,7 +287,7 @@ func TestPaths(t *testing.T) {
 			name: "an action that no state is for",
 			answers: answers{"ClassifyFinding": decided("contain-only", func(d *incident.Decision) {
 				d.Plan.Contain[0].Action = "unplug"
-			}), "CloseContained": {failsAs("close-incident/incomplete")}},
+			}), "CloseContained": {failsAs("close-incident/failed")}},
 			path: []string{"ClassifyFinding", "Disposition?", "Contain", "WhichAction?", "UnknownAction", "DeadLetterAction", "WhichAction?", "Notify",
 				"NeedsApproval?", "CloseContained", "DeadLetterIncident", "NeedsPerson"},
 			error: "NeedsPerson", cause: []string{"Contained 1/2, eradicated 0/0."}, letters: []string{"action UnknownAction", "incident Incomplete"},
@@ -295,7 +295,7 @@ func TestPaths(t *testing.T) {
 		{
 			name: "the queue for actions is down",
 			answers: answers{"ClassifyFinding": classified("contain-only"), "BlockPublicAccess": {fails("Denied", "s3:PutBucketPublicAccessBlock")},
-				"DeadLetterAction": {down()}, "CloseContained": {failsAs("close-incident/incomplete")}},
+				"DeadLetterAction": {down()}, "CloseContained": {failsAs("close-incident/failed")}},
 			path: []string{"ClassifyFinding", "Disposition?", "Contain", "WhichAction?", "BlockPublicAccess", "DeadLetterAction", "DeadLetterActionLost", "WhichAction?", "Notify",
 				"NeedsApproval?", "CloseContained", "DeadLetterIncident", "NeedsPerson"},
 			error: "NeedsPerson", cause: []string{"Contained 1/2, eradicated 0/0."}, letters: []string{"incident Incomplete"}, retries: 5,
@@ -346,7 +346,7 @@ func TestPaths(t *testing.T) {
 		{
 			name: "what is approved cannot be destroyed",
 			answers: answers{"ClassifyFinding": classified("respond"), "RequestApproval": {decides("approved")},
-				"TerminateInstance": {fails("Denied", "ec2:TerminateInstances")}, "CloseEradicated": {failsAs("close-incident/incomplete")}},
+				"TerminateInstance": {fails("Denied", "ec2:TerminateInstances")}, "CloseEradicated": {failsAs("close-incident/not-destroyed")}},
 			path: []string{"ClassifyFinding", "Disposition?", "Contain",
 				"WhichAction?", "RevokeSessions", "WhichAction?", "IsolateInstance", "WhichAction?", "SnapshotVolumes", "WhichAction?", "Notify",
 				"NeedsApproval?", "RequestApproval", "Approved?", "Eradicate", "WhichEradication?", "TerminateInstance", "DeadLetterEradication",
@@ -357,7 +357,7 @@ func TestPaths(t *testing.T) {
 			name: "an eradication that no state is for, and the queue for actions is down",
 			answers: answers{"ClassifyFinding": decided("respond", func(d *incident.Decision) {
 				d.Plan.Eradicate[0].Action = "burn"
-			}), "RequestApproval": {decides("approved")}, "DeadLetterEradication": {down()}, "CloseEradicated": {failsAs("close-incident/incomplete")}},
+			}), "RequestApproval": {decides("approved")}, "DeadLetterEradication": {down()}, "CloseEradicated": {failsAs("close-incident/not-destroyed")}},
 			path: []string{"ClassifyFinding", "Disposition?", "Contain",
 				"WhichAction?", "RevokeSessions", "WhichAction?", "IsolateInstance", "WhichAction?", "SnapshotVolumes", "WhichAction?", "Notify",
 				"NeedsApproval?", "RequestApproval", "Approved?", "Eradicate", "WhichEradication?", "UnknownEradication", "DeadLetterEradication", "DeadLetterEradicationLost",
