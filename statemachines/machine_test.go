@@ -450,6 +450,9 @@ func TestGoldenResultsAreOfTheirTypes(t *testing.T) {
 		case folder == "classify-finding":
 			into = &incident.Decision{}
 		case folder == "request-approval":
+			if strings.HasPrefix(filepath.Base(path), "asked") {
+				continue // what it keeps in the ledger
+			}
 			into = &incident.Verdict{}
 		case folder == "close-incident":
 			into = &incident.Closing{}
