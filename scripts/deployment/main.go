@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/logging"
 )
 
 const usage = `Deploys Firebreak with the AWS credentials of your environment (AWS_PROFILE, AWS_REGION, …).
@@ -103,7 +104,7 @@ func parse(flags *flag.FlagSet, args []string) error {
 
 // identify finds out who and where we are, before anything else.
 func (s *session) identify(ctx context.Context) error {
-	cfg, err := config.LoadDefaultConfig(ctx)
+	cfg, err := config.LoadDefaultConfig(ctx, config.WithLogger(logging.Nop{}))
 	if err != nil {
 		return fmt.Errorf("read the AWS configuration: %w", err)
 	}
