@@ -24,6 +24,7 @@ ORDER = (
     "machine_roles",
     "task_tokens",
     "throttles",
+    "init_exit",
     "succeed_output",
     "map_history",  # after succeed_output, which it calls
     "moto_services",
