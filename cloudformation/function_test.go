@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -44,7 +45,7 @@ func TestFunctionsAreTheirFolders(t *testing.T) {
 		want = append(want, stem(f)+"Function", stem(f)+"Role", stem(f)+"Logs")
 	}
 	for _, r := range tpl.resources() {
-		if r.kind() != "AWS::Lambda::Permission" {
+		if slices.Contains([]string{"AWS::Lambda::Function", "AWS::IAM::Role", "AWS::Logs::LogGroup"}, r.kind()) {
 			have = append(have, r.id)
 		}
 	}
@@ -154,6 +155,21 @@ func TestMachinesGetWhatTheyName(t *testing.T) {
 	files, _ := filepath.Glob("../statemachines/*.asl.json")
 	if !slices.Equal(sorted(files), sorted(defined)) {
 		t.Errorf("machines %v, but the template deploys %v", files, defined)
+	}
+}
+
+// No execution loses its lease on a resource while its function may still be changing it.
+func TestALeaseOutlastsEveryFunction(t *testing.T) {
+	least, err := strconv.Atoi(text(at(read(t, "settings.yaml").root, "Parameters", "LeaseSeconds", "MinValue")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tpl := read(t, "functions.yaml")
+	for _, f := range folders(t) {
+		limit, err := strconv.Atoi(text(tpl.resource(t, stem(f)+"Function").property("Timeout")))
+		if err != nil || limit >= least {
+			t.Errorf("%s may run for %d seconds, and a lease may last only %d (%v)", f, limit, least, err)
+		}
 	}
 }
 
