@@ -43,7 +43,7 @@ func TestWrongInputIsNamed(t *testing.T) {
 		`--hub-account: "1" is not an account id`:    "member --hub-account 1 --hub-region us-east-1",
 		`--hub-region: "mars" is not a region`:       "member --hub-account 111111111111 --hub-region mars",
 	} {
-		err := run(t.Context(), strings.Fields(args), io.Discard, io.Discard)
+		err := run(t.Context(), "", strings.Fields(args), io.Discard, io.Discard)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: error %v", args, err)
 		}
