@@ -25,6 +25,7 @@ ORDER = (
     "task_tokens",
     "throttles",
     "init_exit",
+    "callback_failures",  # after throttles, whose names it passes on
     "succeed_output",
     "map_history",  # after succeed_output, which it calls
     "moto_services",
