@@ -110,7 +110,6 @@ func (i isolation) isolate(ctx context.Context, c action.Call, api changes, fs [
 	return failed
 }
 
-// note keeps for Notes why tracked connections were not cut.
 func (i isolation) note(c action.Call, err error) {
-	i.uncut.Store(c.Target.ARN, "tracked connections may live for up to five days: "+err.Error())
+	i.remark(c, "tracked connections may live for up to five days: "+err.Error())
 }

@@ -11,6 +11,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 
@@ -19,7 +20,6 @@ import (
 	"firebreak/lib/boot"
 	"firebreak/lib/instance"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 )
 
@@ -46,8 +46,8 @@ type changes interface {
 type isolation struct {
 	reads   func(context.Context, action.Call) (reads, error)
 	changes func(context.Context, action.Call, ...account.Statement) (changes, error)
-	// uncut has what the latest Apply for a target could not cut, for Notes.
-	uncut *sync.Map
+	// remarks has what Apply has to say of a target since the last Notes.
+	remarks *sync.Map
 }
 
 func main() {
@@ -64,7 +64,7 @@ func main() {
 			cfg, err := access.Config(ctx, account.Network, c.Scope(), allow...)
 			return ec2.NewFromConfig(cfg), err
 		},
-		uncut: &sync.Map{},
+		remarks: &sync.Map{},
 	}))
 }
 
@@ -148,6 +148,10 @@ func (i isolation) Apply(ctx context.Context, c action.Call, _, intent action.St
 	if err != nil {
 		return err
 	}
+	// Auto Scaling is not told: termination protection does not bind it, so people have to be.
+	if group := v.tags()["aws:autoscaling:groupName"]; group != "" {
+		i.remark(c, "in Auto Scaling group "+group+", which may end it when it fails health checks: detach it there")
+	}
 	return errors.Join(v.attributes(ctx, api, now, intent), i.cut(ctx, c, v, api, intent))
 }
 
@@ -166,23 +170,25 @@ func (i isolation) Restore(ctx context.Context, c action.Call, now, before actio
 
 // Tags are the instance's.
 func (i isolation) Tags(ctx context.Context, c action.Call) (map[string]string, error) {
-	api, err := i.reads(ctx, c)
+	v, err := i.look(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	in, err := instance.Read(ctx, api, c.Target)
-	tags := map[string]string{}
-	for _, t := range in.Tags {
-		tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
+	return v.tags(), nil
+}
+
+func (i isolation) remark(c action.Call, text string) {
+	said, _ := i.remarks.LoadOrStore(c.Target.ARN, []string(nil))
+	if have := said.([]string); !slices.Contains(have, text) {
+		i.remarks.Store(c.Target.ARN, append(slices.Clone(have), text))
 	}
-	return tags, err
 }
 
 // Notes say what no security group cuts and no attribute keeps.
 func (i isolation) Notes(c action.Call, s action.State) []string {
 	notes := []string{"not cut by security groups: the VPC's DNS resolver, instance metadata, time synchronization"}
-	if uncut, ok := i.uncut.LoadAndDelete(c.Target.ARN); ok {
-		notes = append(notes, uncut.(string))
+	if said, ok := i.remarks.LoadAndDelete(c.Target.ARN); ok {
+		notes = append(notes, said.([]string)...)
 	}
 	_, protected := s["disableApiTermination"]
 	_, stops := s["shutdownBehavior"]

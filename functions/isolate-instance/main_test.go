@@ -63,7 +63,7 @@ func newWorld(t *testing.T) *world {
 			}
 			return w.ec2.Session(allow...), nil
 		},
-		uncut: &sync.Map{},
+		remarks: &sync.Map{},
 	}
 	in := setting.Installed{Action: setting.Action{SettleMilliseconds: 1, LeaseSeconds: 90}}
 	w.run = action.NewSpine(w.store, setting.Fixed(in)).Containing("isolate-instance", act)
@@ -500,6 +500,27 @@ func TestSpotInstance(t *testing.T) {
 	w.must(err)
 	if got.Outcome != incident.Applied || w.ec2.Open(eni1) || !slices.ContainsFunc(got.Changes, func(l string) bool { return strings.Contains(l, "Spot") }) {
 		t.Errorf("%+v", got)
+	}
+}
+
+func TestAutoScalingIsSaid(t *testing.T) {
+	w := newWorld(t)
+	key, group := "aws:autoscaling:groupName", "clinic-web"
+	w.ec2.AddInstance(name).Tags = []types.Tag{{Key: &key, Value: &group}}
+	got, err := w.do(incident.Apply)
+	w.must(err)
+	if !slices.ContainsFunc(got.Changes, func(l string) bool { return strings.Contains(l, "Auto Scaling group clinic-web") }) {
+		t.Errorf("%q", got.Changes)
+	}
+}
+
+func TestTaggedInstanceAsks(t *testing.T) {
+	w := newWorld(t)
+	key, yes := "firebreak:protected", "true"
+	w.ec2.AddInstance(name).Tags = []types.Tag{{Key: &key, Value: &yes}}
+	got, err := w.do(incident.Apply)
+	if err != nil || got.Outcome != incident.Refused || got.Override != "protected" || len(w.ec2.Calls) > 0 {
+		t.Errorf("%+v, %v", got, err)
 	}
 }
 

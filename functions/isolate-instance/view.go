@@ -98,6 +98,14 @@ func (v *view) show(f iface) (string, bool) {
 	return strings.Join(f.groups, ","), !v.all(f, ours)
 }
 
+func (v *view) tags() map[string]string {
+	tags := map[string]string{}
+	for _, t := range v.instance.Tags {
+		tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
+	}
+	return tags
+}
+
 // state gives the owned state.
 func (v *view) state(ctx context.Context) (action.State, error) {
 	s := action.State{}

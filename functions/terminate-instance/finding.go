@@ -8,6 +8,7 @@ import (
 
 	"firebreak/lib/action"
 	"firebreak/lib/fault"
+	"firebreak/lib/instance"
 	"firebreak/lib/ledger"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -33,11 +34,14 @@ func (t termination) stands(ctx context.Context, c action.Call) error {
 	case f.Source == "" || f.NativeID == "":
 		return fault.New(fault.NotVerified, "the incident does not say where its finding can be read")
 	}
-	api, err := t.source(ctx, c, f.Source)
+	api, err := t.source(ctx, c)
 	if err != nil {
 		return err
 	}
 	out, err := api.GetFindings(ctx, &guardduty.GetFindingsInput{DetectorId: &f.Source, FindingIds: []string{f.NativeID}})
+	if instance.Code(err) == "BadRequestException" {
+		return fault.Wrap(fault.NotVerified, err, "finding %s cannot be read again: GuardDuty does not know detector %s", f.NativeID, f.Source)
+	}
 	if err != nil {
 		return fmt.Errorf("read finding %s at its source: %w", f.NativeID, err)
 	}

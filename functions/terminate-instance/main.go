@@ -16,7 +16,6 @@ import (
 	"firebreak/lib/account"
 	"firebreak/lib/action"
 	"firebreak/lib/boot"
-	"firebreak/lib/fault"
 	"firebreak/lib/instance"
 	"firebreak/lib/ledger"
 
@@ -48,7 +47,7 @@ type changes interface {
 type termination struct {
 	store   ledger.Store
 	reads   func(context.Context, action.Call) (reads, error)
-	source  func(ctx context.Context, c action.Call, detector string) (source, error)
+	source  func(context.Context, action.Call) (source, error)
 	changes func(context.Context, action.Call) (changes, error)
 }
 
@@ -63,9 +62,10 @@ func main() {
 			})
 			return ec2.NewFromConfig(cfg), err
 		},
-		source: func(ctx context.Context, c action.Call, detector string) (source, error) {
-			arn := fmt.Sprintf("arn:%s:guardduty:%s:%s:detector/%s", c.Target.Partition, c.Target.Region, c.Target.Account, detector)
-			cfg, err := access.Config(ctx, account.Read, c.Scope(), account.Statement{Actions: []string{"guardduty:GetFindings"}, Resources: []string{arn}})
+		source: func(ctx context.Context, c action.Call) (source, error) {
+			cfg, err := access.Config(ctx, account.Read, c.Scope(), account.Statement{
+				Actions: []string{"guardduty:GetFindings"}, Resources: []string{"*"}, // no resource level (AWS: service authorization reference of GuardDuty)
+			})
 			return guardduty.NewFromConfig(cfg), err
 		},
 		changes: func(ctx context.Context, c action.Call) (changes, error) {
@@ -113,19 +113,6 @@ func (t termination) Identity(ctx context.Context, c action.Call) (action.State,
 	return s, nil
 }
 
-// manifest is which snapshot keeps which volume, and the volumes in order.
-func manifest(identity action.State) (kept map[string]string, volumes []string) {
-	kept = map[string]string{}
-	for f, v := range identity {
-		if strings.HasPrefix(f, "vol-") {
-			kept[f] = v
-			volumes = append(volumes, f)
-		}
-	}
-	slices.Sort(volumes)
-	return kept, volumes
-}
-
 // Destroys says what ends and what stays.
 func (t termination) Destroys(_ action.Call, identity action.State) []string {
 	out := []string{fmt.Sprintf("%s, launched %s: terminated, and with it what is in memory and on instance-store volumes", identity["instanceId"], identity["launchTime"])}
@@ -138,52 +125,6 @@ func (t termination) Destroys(_ action.Call, identity action.State) []string {
 		out = append(out, v+": kept in "+kept[v])
 	}
 	return out
-}
-
-// Evidence reads the snapshots themselves: each must be this account's, of its volume, tagged as evidence, and completed.
-func (t termination) Evidence(ctx context.Context, c action.Call, identity action.State) (string, error) {
-	kept, volumes := manifest(identity)
-	if len(volumes) == 0 {
-		return "", nil
-	}
-	api, err := t.reads(ctx, c)
-	if err != nil {
-		return "", err
-	}
-	var ids []string
-	for _, v := range volumes {
-		if kept[v] == "" {
-			return "", fault.New(fault.NotVerified, "no snapshot of %s is on record: redrive snapshot-volumes", v)
-		}
-		ids = append(ids, kept[v])
-	}
-	// A filter, unlike a list of ids, does not fail as a whole for one that is gone.
-	out, err := api.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{
-		OwnerIds: []string{c.Target.Account}, Filters: []types.Filter{{Name: aws.String("snapshot-id"), Values: ids}},
-	})
-	if err != nil {
-		return "", fmt.Errorf("read snapshots: %w", err)
-	}
-	found := map[string]types.Snapshot{}
-	for _, s := range out.Snapshots {
-		found[aws.ToString(s.SnapshotId)] = s
-	}
-	var pending []string
-	for _, v := range volumes {
-		switch s, ok := found[kept[v]]; {
-		case !ok:
-			return "", fault.New(fault.NotVerified, "%s, the snapshot of %s, does not exist any more", kept[v], v)
-		case aws.ToString(s.VolumeId) != v:
-			return "", fault.New(fault.NotVerified, "%s is a snapshot of %s, not of %s", kept[v], aws.ToString(s.VolumeId), v)
-		case !slices.ContainsFunc(s.Tags, func(t types.Tag) bool { return aws.ToString(t.Key) == instance.IncidentTag }):
-			return "", fault.New(fault.NotVerified, "%s, the snapshot of %s, has lost its tag %s", kept[v], v, instance.IncidentTag)
-		case s.State == types.SnapshotStatePending:
-			pending = append(pending, strings.TrimSpace(kept[v]+" "+aws.ToString(s.Progress)))
-		case s.State != types.SnapshotStateCompleted:
-			return "", fault.New(fault.NotVerified, "%s, the snapshot of %s, is in state %s (%s)", kept[v], v, s.State, aws.ToString(s.StateMessage))
-		}
-	}
-	return strings.Join(pending, ", "), nil
 }
 
 // Destroy reads the finding again at its source, lifts termination protection and terminates. Errors: NotVerified where the

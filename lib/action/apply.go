@@ -156,6 +156,13 @@ func (r *run) contain(ctx context.Context, c Containment, now, intent State) (St
 		if intent, err = r.intent(ctx, c, now); err != nil {
 			return nil, err
 		}
+		// A crash after the next change must know it as ours.
+		if wanted := over(r.hold.Value.Intent, intent); !maps.Equal(wanted, r.hold.Value.Intent) {
+			r.hold.Value.Intent = wanted
+			if err := r.save(ctx); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return nil, fault.New(fault.NotVerified, "applied %d times, and each time it was not contained when read again: somebody or something undoes it", rounds)
 }

@@ -82,7 +82,13 @@ func (d *door) Contained(c Call, s State) bool {
 
 func (d *door) Apply(_ context.Context, _ Call, now, to State) error { return d.set(now, to) }
 
-func (d *door) Restore(_ context.Context, _ Call, now, to State) error { return d.set(now, to) }
+func (d *door) Restore(_ context.Context, _ Call, now, to State) error {
+	there := State{}
+	for f := range now {
+		there[f] = to[f]
+	}
+	return d.set(now, there)
+}
 
 func (d *door) set(now, to State) error {
 	d.mu.Lock()
@@ -462,5 +468,31 @@ func TestBadRequestsAreNamed(t *testing.T) {
 		if _, err := w.do(context.Background(), r); !fault.Is(err, fault.BadInput) {
 			t.Errorf("%s: got %v, want BadInput", name, err)
 		}
+	}
+}
+
+func TestAPartThatIsGoneDoesNotStopTheRelease(t *testing.T) {
+	w := newWorld(t, &door{state: State{"a": "open", "b": "open"}})
+	w.must(request(incident.Apply, "INC-A", first), incident.Applied)
+	delete(w.door.state, "b")
+	w.must(request(incident.Undo, "INC-A", first), incident.Drifted)
+	forced := request(incident.Undo, "INC-A", first)
+	forced.Force = true
+	w.must(forced, incident.Restored)
+	w.state(State{"a": "open"})
+}
+
+func TestARefusedRestoreLeavesTheContainmentHeld(t *testing.T) {
+	w := newWorld(t, &door{state: State{"a": "open"}})
+	w.must(request(incident.Apply, "INC-A", first), incident.Applied)
+	w.door.fail = func(_ int, kind string) error {
+		if kind == "change" {
+			return Refuse("not this one")
+		}
+		return nil
+	}
+	w.must(request(incident.Undo, "INC-A", first), incident.Refused)
+	if h := w.hold(); h.Phase != ledger.Held || h.Lessee != "" {
+		t.Errorf("the hold is %s, leased to %q", h.Phase, h.Lessee)
 	}
 }

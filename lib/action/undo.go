@@ -49,12 +49,18 @@ func (r *run) undo(ctx context.Context, c Containment) error {
 		r.done.Reason = "nothing was changed; a person may restore all the same with --force"
 		return nil
 	}
+	earlier := h.Phase
 	if err := r.lease(ctx, ledger.Undoing); err != nil {
 		return err
 	}
 	after, err := r.restore(ctx, c, now)
 	if err != nil {
-		err = r.halfway(ctx, c, err)
+		var no *refusal
+		if errors.As(err, &no) { // nothing was changed
+			h.Phase = earlier
+		} else {
+			err = r.halfway(ctx, c, err)
+		}
 		r.unlease(ctx)
 		return err
 	}
@@ -121,10 +127,11 @@ func (r *run) restore(ctx context.Context, c Containment, now State) (State, err
 	return nil, fault.New(fault.NotVerified, "restored %d times, and each time it differed when read again: %s", rounds, words(Diff(before, now)))
 }
 
-// same tells whether every field of before has its value again.
+// same tells whether every field of before has its value again. A field that the resource does not have any more (an
+// interface, a key that was deleted since) cannot come back; drift has told of it.
 func same(now, before State) bool {
 	for f, v := range before {
-		if now[f] != v {
+		if is, has := now[f]; has && is != v {
 			return false
 		}
 	}

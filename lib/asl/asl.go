@@ -4,6 +4,7 @@ package asl
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // Machine is a definition, or what a Map runs for each of its items.
@@ -74,6 +76,7 @@ type Catcher struct {
 
 // Rule is an entry of a Choice state.
 type Rule struct {
+	Comment   string         `json:"Comment"`
 	Condition string         `json:"Condition"`
 	Assign    map[string]any `json:"Assign"`
 	Output    any            `json:"Output"`
@@ -186,7 +189,8 @@ const (
 	Caught  Kind = "caught"  // by a Catch
 )
 
-// Edge leads from a state to one that may follow it. Label is the condition of a rule, or the errors of a Catch.
+// Edge leads from a state to one that may follow it. Label is the comment or else the condition of a rule, or the
+// errors of a Catch.
 type Edge struct {
 	To    string
 	Kind  Kind
@@ -197,7 +201,7 @@ type Edge struct {
 func (s State) Edges() []Edge {
 	var out []Edge
 	for _, r := range s.Choices {
-		out = append(out, Edge{r.Next, Chosen, r.Condition})
+		out = append(out, Edge{r.Next, Chosen, cmp.Or(r.Comment, r.Condition)})
 	}
 	if s.Default != "" {
 		out = append(out, Edge{s.Default, Default, ""})
@@ -310,4 +314,16 @@ func Substitute(text []byte, values map[string]string) ([]byte, error) {
 		return nil, fmt.Errorf("no value for %s", strings.Join(missing, ", "))
 	}
 	return out, nil
+}
+
+// Folder is the folder under functions/ of the function that a state is named after: isolate-instance of IsolateInstance.
+func Folder(state string) string {
+	var b strings.Builder
+	for i, r := range state {
+		if i > 0 && unicode.IsUpper(r) {
+			b.WriteByte('-')
+		}
+		b.WriteRune(unicode.ToLower(r))
+	}
+	return b.String()
 }

@@ -119,7 +119,10 @@ func subject(s string) string {
 
 // Plain makes a text of unknown origin inert in a message: one line, no control, invisible or direction-changing characters,
 // nothing that a mail program turns into a link, at most 200 characters. Attackers write names, tags and titles.
-func Plain(s string) string {
+func Plain(s string) string { return Line(s, 200) }
+
+// Line is Plain with at most that many characters.
+func Line(s string, most int) string {
 	s = strings.Map(func(r rune) rune {
 		switch {
 		case unicode.IsSpace(r):
@@ -134,8 +137,8 @@ func Plain(s string) string {
 	for _, prefix := range []string{"www.", "WWW.", "mailto:", "tel:"} {
 		s = strings.ReplaceAll(s, prefix, prefix[:len(prefix)-1]+"["+prefix[len(prefix)-1:]+"]")
 	}
-	if r := []rune(s); len(r) > 200 {
-		s = string(r[:199]) + "…"
+	if r := []rune(s); len(r) > most {
+		s = string(r[:most-1]) + "…"
 	}
 	return s
 }

@@ -16,6 +16,7 @@ ORDER = (
     "data_resources",
     "message_resources",
     "principal_arn",
+    "secure_transport",
     "source_identity",
     "aws_sources",
     "cross_account_bus",

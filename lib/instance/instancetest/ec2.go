@@ -223,11 +223,11 @@ func (s *Session) may(act string, kinds ...string) error {
 }
 
 // change runs one changing call.
-func (s *Session) change(call string, do func() error) error {
+func (s *Session) change(ctx context.Context, call string, do func() error) error {
 	s.mu.Lock()
-	if s.Dead {
+	if err := s.answers(ctx); err != nil {
 		s.mu.Unlock()
-		return ErrDead
+		return err
 	}
 	s.n++
 	n, step := s.n, s.Step
@@ -249,17 +249,25 @@ func (s *Session) change(call string, do func() error) error {
 	return err
 }
 
-func (s *Session) read(act string) error {
+// answers: nobody who was killed or whose time is up is answered.
+func (s *Session) answers(ctx context.Context) error {
 	if s.Dead {
 		return ErrDead
+	}
+	return ctx.Err()
+}
+
+func (s *Session) read(ctx context.Context, act string) error {
+	if err := s.answers(ctx); err != nil {
+		return err
 	}
 	return s.may("ec2:"+act, "any/any")
 }
 
-func (s *Session) DescribeInstances(_ context.Context, in *ec2.DescribeInstancesInput, _ ...func(*ec2.Options)) (*ec2.DescribeInstancesOutput, error) {
+func (s *Session) DescribeInstances(ctx context.Context, in *ec2.DescribeInstancesInput, _ ...func(*ec2.Options)) (*ec2.DescribeInstancesOutput, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.read("DescribeInstances"); err != nil {
+	if err := s.read(ctx, "DescribeInstances"); err != nil {
 		return nil, err
 	}
 	i := s.instances[in.InstanceIds[0]]
@@ -276,10 +284,10 @@ func (s *Session) DescribeInstances(_ context.Context, in *ec2.DescribeInstances
 	return &ec2.DescribeInstancesOutput{Reservations: []types.Reservation{{Instances: []types.Instance{out}}}}, nil
 }
 
-func (s *Session) DescribeInstanceAttribute(_ context.Context, in *ec2.DescribeInstanceAttributeInput, _ ...func(*ec2.Options)) (*ec2.DescribeInstanceAttributeOutput, error) {
+func (s *Session) DescribeInstanceAttribute(ctx context.Context, in *ec2.DescribeInstanceAttributeInput, _ ...func(*ec2.Options)) (*ec2.DescribeInstanceAttributeOutput, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.read("DescribeInstanceAttribute"); err != nil {
+	if err := s.read(ctx, "DescribeInstanceAttribute"); err != nil {
 		return nil, err
 	}
 	a := s.attributes[*in.InstanceId]
@@ -292,10 +300,10 @@ func (s *Session) DescribeInstanceAttribute(_ context.Context, in *ec2.DescribeI
 	}, nil
 }
 
-func (s *Session) DescribeNetworkInterfaces(_ context.Context, in *ec2.DescribeNetworkInterfacesInput, _ ...func(*ec2.Options)) (*ec2.DescribeNetworkInterfacesOutput, error) {
+func (s *Session) DescribeNetworkInterfaces(ctx context.Context, in *ec2.DescribeNetworkInterfacesInput, _ ...func(*ec2.Options)) (*ec2.DescribeNetworkInterfacesOutput, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.read("DescribeNetworkInterfaces"); err != nil {
+	if err := s.read(ctx, "DescribeNetworkInterfaces"); err != nil {
 		return nil, err
 	}
 	out := &ec2.DescribeNetworkInterfacesOutput{}
@@ -307,10 +315,10 @@ func (s *Session) DescribeNetworkInterfaces(_ context.Context, in *ec2.DescribeN
 	return out, nil
 }
 
-func (s *Session) DescribeSecurityGroups(_ context.Context, in *ec2.DescribeSecurityGroupsInput, _ ...func(*ec2.Options)) (*ec2.DescribeSecurityGroupsOutput, error) {
+func (s *Session) DescribeSecurityGroups(ctx context.Context, in *ec2.DescribeSecurityGroupsInput, _ ...func(*ec2.Options)) (*ec2.DescribeSecurityGroupsOutput, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.read("DescribeSecurityGroups"); err != nil {
+	if err := s.read(ctx, "DescribeSecurityGroups"); err != nil {
 		return nil, err
 	}
 	out := &ec2.DescribeSecurityGroupsOutput{}
@@ -327,10 +335,10 @@ func (s *Session) DescribeSecurityGroups(_ context.Context, in *ec2.DescribeSecu
 	return out, nil
 }
 
-func (s *Session) DescribeSnapshots(_ context.Context, in *ec2.DescribeSnapshotsInput, _ ...func(*ec2.Options)) (*ec2.DescribeSnapshotsOutput, error) {
+func (s *Session) DescribeSnapshots(ctx context.Context, in *ec2.DescribeSnapshotsInput, _ ...func(*ec2.Options)) (*ec2.DescribeSnapshotsOutput, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.read("DescribeSnapshots"); err != nil {
+	if err := s.read(ctx, "DescribeSnapshots"); err != nil {
 		return nil, err
 	}
 	out := &ec2.DescribeSnapshotsOutput{}
@@ -357,9 +365,9 @@ func passes(filters []types.Filter, has map[string][]string) bool {
 	return true
 }
 
-func (s *Session) ModifyInstanceAttribute(_ context.Context, in *ec2.ModifyInstanceAttributeInput, _ ...func(*ec2.Options)) (*ec2.ModifyInstanceAttributeOutput, error) {
+func (s *Session) ModifyInstanceAttribute(ctx context.Context, in *ec2.ModifyInstanceAttributeInput, _ ...func(*ec2.Options)) (*ec2.ModifyInstanceAttributeOutput, error) {
 	id := *in.InstanceId
-	return &ec2.ModifyInstanceAttributeOutput{}, s.change("ModifyInstanceAttribute "+id, func() error {
+	return &ec2.ModifyInstanceAttributeOutput{}, s.change(ctx, "ModifyInstanceAttribute "+id, func() error {
 		needs := []string{"instance/" + id}
 		for _, m := range in.BlockDeviceMappings {
 			needs = append(needs, "volume/"+*m.Ebs.VolumeId)
@@ -403,9 +411,9 @@ func (s *Session) ModifyInstanceAttribute(_ context.Context, in *ec2.ModifyInsta
 	})
 }
 
-func (s *Session) ModifyNetworkInterfaceAttribute(_ context.Context, in *ec2.ModifyNetworkInterfaceAttributeInput, _ ...func(*ec2.Options)) (*ec2.ModifyNetworkInterfaceAttributeOutput, error) {
+func (s *Session) ModifyNetworkInterfaceAttribute(ctx context.Context, in *ec2.ModifyNetworkInterfaceAttributeInput, _ ...func(*ec2.Options)) (*ec2.ModifyNetworkInterfaceAttributeOutput, error) {
 	id := *in.NetworkInterfaceId
-	return &ec2.ModifyNetworkInterfaceAttributeOutput{}, s.change("ModifyNetworkInterfaceAttribute "+id+" "+strings.Join(in.Groups, ","), func() error {
+	return &ec2.ModifyNetworkInterfaceAttributeOutput{}, s.change(ctx, "ModifyNetworkInterfaceAttribute "+id+" "+strings.Join(in.Groups, ","), func() error {
 		needs := []string{"network-interface/" + id}
 		for _, g := range in.Groups {
 			needs = append(needs, "security-group/"+g)
@@ -427,9 +435,9 @@ func (s *Session) ModifyNetworkInterfaceAttribute(_ context.Context, in *ec2.Mod
 	})
 }
 
-func (s *Session) CreateSecurityGroup(_ context.Context, in *ec2.CreateSecurityGroupInput, _ ...func(*ec2.Options)) (*ec2.CreateSecurityGroupOutput, error) {
+func (s *Session) CreateSecurityGroup(ctx context.Context, in *ec2.CreateSecurityGroupInput, _ ...func(*ec2.Options)) (*ec2.CreateSecurityGroupOutput, error) {
 	var id string
-	err := s.change("CreateSecurityGroup "+*in.GroupName+" "+*in.VpcId, func() error {
+	err := s.change(ctx, "CreateSecurityGroup "+*in.GroupName+" "+*in.VpcId, func() error {
 		if err := errors.Join(s.may("ec2:CreateSecurityGroup", "vpc/"+*in.VpcId, "security-group/new"), s.may("ec2:CreateTags", "security-group/new")); err != nil {
 			return err
 		}
@@ -447,8 +455,8 @@ func (s *Session) CreateSecurityGroup(_ context.Context, in *ec2.CreateSecurityG
 	return &ec2.CreateSecurityGroupOutput{GroupId: &id}, err
 }
 
-func (s *Session) rule(call, group string, list func(*types.SecurityGroup) *[]types.IpPermission, add bool, ps []types.IpPermission) error {
-	return s.change(call+" "+group, func() error {
+func (s *Session) rule(ctx context.Context, call, group string, list func(*types.SecurityGroup) *[]types.IpPermission, add bool, ps []types.IpPermission) error {
+	return s.change(ctx, call+" "+group, func() error {
 		if err := s.may("ec2:"+call, "security-group/"+group); err != nil {
 			return err
 		}
@@ -487,21 +495,21 @@ func side(p types.IpPermission) string {
 func ingress(g *types.SecurityGroup) *[]types.IpPermission { return &g.IpPermissions }
 func egress(g *types.SecurityGroup) *[]types.IpPermission  { return &g.IpPermissionsEgress }
 
-func (s *Session) AuthorizeSecurityGroupIngress(_ context.Context, in *ec2.AuthorizeSecurityGroupIngressInput, _ ...func(*ec2.Options)) (*ec2.AuthorizeSecurityGroupIngressOutput, error) {
-	return &ec2.AuthorizeSecurityGroupIngressOutput{}, s.rule("AuthorizeSecurityGroupIngress", *in.GroupId, ingress, true, in.IpPermissions)
+func (s *Session) AuthorizeSecurityGroupIngress(ctx context.Context, in *ec2.AuthorizeSecurityGroupIngressInput, _ ...func(*ec2.Options)) (*ec2.AuthorizeSecurityGroupIngressOutput, error) {
+	return &ec2.AuthorizeSecurityGroupIngressOutput{}, s.rule(ctx, "AuthorizeSecurityGroupIngress", *in.GroupId, ingress, true, in.IpPermissions)
 }
 
-func (s *Session) AuthorizeSecurityGroupEgress(_ context.Context, in *ec2.AuthorizeSecurityGroupEgressInput, _ ...func(*ec2.Options)) (*ec2.AuthorizeSecurityGroupEgressOutput, error) {
-	return &ec2.AuthorizeSecurityGroupEgressOutput{}, s.rule("AuthorizeSecurityGroupEgress", *in.GroupId, egress, true, in.IpPermissions)
+func (s *Session) AuthorizeSecurityGroupEgress(ctx context.Context, in *ec2.AuthorizeSecurityGroupEgressInput, _ ...func(*ec2.Options)) (*ec2.AuthorizeSecurityGroupEgressOutput, error) {
+	return &ec2.AuthorizeSecurityGroupEgressOutput{}, s.rule(ctx, "AuthorizeSecurityGroupEgress", *in.GroupId, egress, true, in.IpPermissions)
 }
 
-func (s *Session) RevokeSecurityGroupEgress(_ context.Context, in *ec2.RevokeSecurityGroupEgressInput, _ ...func(*ec2.Options)) (*ec2.RevokeSecurityGroupEgressOutput, error) {
-	return &ec2.RevokeSecurityGroupEgressOutput{}, s.rule("RevokeSecurityGroupEgress", *in.GroupId, egress, false, in.IpPermissions)
+func (s *Session) RevokeSecurityGroupEgress(ctx context.Context, in *ec2.RevokeSecurityGroupEgressInput, _ ...func(*ec2.Options)) (*ec2.RevokeSecurityGroupEgressOutput, error) {
+	return &ec2.RevokeSecurityGroupEgressOutput{}, s.rule(ctx, "RevokeSecurityGroupEgress", *in.GroupId, egress, false, in.IpPermissions)
 }
 
-func (s *Session) CreateSnapshots(_ context.Context, in *ec2.CreateSnapshotsInput, _ ...func(*ec2.Options)) (*ec2.CreateSnapshotsOutput, error) {
+func (s *Session) CreateSnapshots(ctx context.Context, in *ec2.CreateSnapshotsInput, _ ...func(*ec2.Options)) (*ec2.CreateSnapshotsOutput, error) {
 	spec := in.InstanceSpecification
-	return &ec2.CreateSnapshotsOutput{}, s.change("CreateSnapshots "+*spec.InstanceId, func() error {
+	return &ec2.CreateSnapshotsOutput{}, s.change(ctx, "CreateSnapshots "+*spec.InstanceId, func() error {
 		i := s.instances[*spec.InstanceId]
 		if i == nil {
 			return fail("InvalidInstanceID.NotFound")
@@ -525,9 +533,9 @@ func (s *Session) CreateSnapshots(_ context.Context, in *ec2.CreateSnapshotsInpu
 	})
 }
 
-func (s *Session) TerminateInstances(_ context.Context, in *ec2.TerminateInstancesInput, _ ...func(*ec2.Options)) (*ec2.TerminateInstancesOutput, error) {
+func (s *Session) TerminateInstances(ctx context.Context, in *ec2.TerminateInstancesInput, _ ...func(*ec2.Options)) (*ec2.TerminateInstancesOutput, error) {
 	id := in.InstanceIds[0]
-	return &ec2.TerminateInstancesOutput{}, s.change("TerminateInstances "+id, func() error {
+	return &ec2.TerminateInstancesOutput{}, s.change(ctx, "TerminateInstances "+id, func() error {
 		if err := s.may("ec2:TerminateInstances", "instance/"+id); err != nil {
 			return err
 		}

@@ -2,7 +2,8 @@
 
 Upstream: the first of a few fields is taken (CreateTags on an instance, ModifyNetworkInterfaceAttribute with its
 groups and CreateSnapshots give "*" or one of several), so resource-level grants cannot be tested. Reads are checked
-against "*" (EC2 has no resource level for Describe). A request that tags what it makes also needs ec2:CreateTags.
+against "*", since EC2 has no resource level for Describe, with few exceptions. A request that tags what it makes also
+needs ec2:CreateTags.
 """
 
 import re
@@ -30,6 +31,7 @@ PREFIXES = {"acl": "network-acl", "ami": "image", "eni": "network-interface", "i
             "sgr": "security-group-rule", "snap": "snapshot", "subnet": "subnet", "vol": "volume", "vpc": "vpc"}
 CREATED = {"CopySnapshot": ["snapshot"], "CreateSecurityGroup": ["security-group"], "CreateSnapshot": ["snapshot"],
            "CreateSnapshots": ["snapshot"]}
+EXCEPTIONS = {"DescribeInstanceAttribute"}  # of the reads without a resource level
 
 
 def apply():
@@ -38,7 +40,7 @@ def apply():
 
 def describe(request, checks):
     checks.resources = ["*"]
-    if request.action.startswith(("Describe", "Get")):
+    if request.action.startswith(("Describe", "Get")) and request.action not in EXCEPTIONS:
         return
     named = [(kind_of(name, request.param(name)), request.param(name)) for name in request.params]
     named += [(kind, "*") for kind in CREATED.get(request.action, [])]

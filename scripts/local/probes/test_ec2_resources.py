@@ -83,3 +83,9 @@ def test_rules_of_both_address_families_come_and_go(target):
                       ec2.revoke_security_group_ingress(GroupId=target.group, IpPermissions=[rule]))
     left = ec2.describe_security_groups(GroupIds=[target.group])["SecurityGroups"][0]["IpPermissions"]
     assert all(permission.get("FromPort") != 22 for permission in left)
+
+
+def test_an_attribute_is_read_of_one_instance(target):
+    for name, right in ((target.id, True), ("i-0123456789abcdef0", False)):
+        assert target.may([allow("ec2:DescribeInstanceAttribute", target.arn(f"instance/{name}"))],
+                          lambda ec2: ec2.describe_instance_attribute(InstanceId=target.id, Attribute="userData")) == right

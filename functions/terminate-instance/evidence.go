@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"firebreak/lib/action"
+	"firebreak/lib/fault"
+	"firebreak/lib/instance"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
+
+// manifest is which snapshot keeps which volume, and the volumes in order.
+func manifest(identity action.State) (kept map[string]string, volumes []string) {
+	kept = map[string]string{}
+	for f, v := range identity {
+		if strings.HasPrefix(f, "vol-") {
+			kept[f] = v
+			volumes = append(volumes, f)
+		}
+	}
+	slices.Sort(volumes)
+	return kept, volumes
+}
+
+// Evidence reads the snapshots themselves: each must be this account's, of its volume, tagged as evidence, and completed.
+func (t termination) Evidence(ctx context.Context, c action.Call, identity action.State) (string, error) {
+	kept, volumes := manifest(identity)
+	if len(volumes) == 0 {
+		return "", nil
+	}
+	api, err := t.reads(ctx, c)
+	if err != nil {
+		return "", err
+	}
+	var ids []string
+	for _, v := range volumes {
+		if kept[v] == "" {
+			return "", fault.New(fault.NotVerified, "no snapshot of %s is on record: redrive snapshot-volumes", v)
+		}
+		ids = append(ids, kept[v])
+	}
+	// A filter, unlike a list of ids, does not fail as a whole for one that is gone.
+	out, err := api.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{
+		OwnerIds: []string{c.Target.Account}, Filters: []types.Filter{{Name: aws.String("snapshot-id"), Values: ids}},
+	})
+	if err != nil {
+		return "", fmt.Errorf("read snapshots: %w", err)
+	}
+	found := map[string]types.Snapshot{}
+	for _, s := range out.Snapshots {
+		found[aws.ToString(s.SnapshotId)] = s
+	}
+	var pending []string
+	for _, v := range volumes {
+		switch s, ok := found[kept[v]]; {
+		case !ok:
+			return "", fault.New(fault.NotVerified, "%s, the snapshot of %s, does not exist any more", kept[v], v)
+		case aws.ToString(s.VolumeId) != v:
+			return "", fault.New(fault.NotVerified, "%s is a snapshot of %s, not of %s", kept[v], aws.ToString(s.VolumeId), v)
+		case !slices.ContainsFunc(s.Tags, func(t types.Tag) bool { return aws.ToString(t.Key) == instance.IncidentTag }):
+			return "", fault.New(fault.NotVerified, "%s, the snapshot of %s, has lost its tag %s", kept[v], v, instance.IncidentTag)
+		case s.State == types.SnapshotStatePending:
+			pending = append(pending, strings.TrimSpace(kept[v]+" "+aws.ToString(s.Progress)))
+		case s.State != types.SnapshotStateCompleted:
+			return "", fault.New(fault.NotVerified, "%s, the snapshot of %s, is in state %s (%s)", kept[v], v, s.State, aws.ToString(s.StateMessage))
+		}
+	}
+	return strings.Join(pending, ", "), nil
+}

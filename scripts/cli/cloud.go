@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"firebreak/lib/ledger"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/sfn"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/logging"
+)
+
+// The names that the templates give; an account holds one installation.
+const (
+	table   = "firebreak-ledger"
+	machine = "firebreak-respond"
+)
+
+// queueAPI, machineAPI, functionAPI are the calls that the verbs make besides the ledger's.
+type queueAPI interface {
+	GetQueueUrl(context.Context, *sqs.GetQueueUrlInput, ...func(*sqs.Options)) (*sqs.GetQueueUrlOutput, error)
+	ReceiveMessage(context.Context, *sqs.ReceiveMessageInput, ...func(*sqs.Options)) (*sqs.ReceiveMessageOutput, error)
+	DeleteMessage(context.Context, *sqs.DeleteMessageInput, ...func(*sqs.Options)) (*sqs.DeleteMessageOutput, error)
+	ChangeMessageVisibility(context.Context, *sqs.ChangeMessageVisibilityInput, ...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityOutput, error)
+}
+
+type machineAPI interface {
+	StartExecution(context.Context, *sfn.StartExecutionInput, ...func(*sfn.Options)) (*sfn.StartExecutionOutput, error)
+	DescribeExecution(context.Context, *sfn.DescribeExecutionInput, ...func(*sfn.Options)) (*sfn.DescribeExecutionOutput, error)
+}
+
+type functionAPI interface {
+	Invoke(context.Context, *lambda.InvokeInput, ...func(*lambda.Options)) (*lambda.InvokeOutput, error)
+}
+
+// cloud is the installation.
+type cloud struct {
+	store     ledger.Store
+	queues    queueAPI
+	machines  machineAPI
+	functions functionAPI
+	// metas lists the ids of all incidents, closed ones too.
+	metas func(context.Context) ([]string, error)
+	// machine is the ARN of the respond machine, where its account and region, who the caller's ARN.
+	machine, where, who string
+}
+
+// connect finds the installation with the operator's own credentials.
+func connect(ctx context.Context) (*cloud, error) {
+	cfg, err := config.LoadDefaultConfig(ctx, config.WithLogger(logging.Nop{}))
+	if err != nil {
+		return nil, fmt.Errorf("read your AWS configuration: %w", err)
+	}
+	if cfg.Region == "" {
+		return nil, errors.New("no region is set: export AWS_REGION to the region that Firebreak is deployed in, or set it in your AWS profile")
+	}
+	short, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	me, err := sts.NewFromConfig(cfg).GetCallerIdentity(short, &sts.GetCallerIdentityInput{})
+	if err != nil {
+		return nil, fmt.Errorf("AWS does not say who you are: set AWS_PROFILE, or sign in again: %w", err)
+	}
+	who, err := arn.Parse(aws.ToString(me.Arn))
+	if err != nil {
+		return nil, fmt.Errorf("AWS says that you are %q, which is no ARN", aws.ToString(me.Arn))
+	}
+	db := dynamodb.NewFromConfig(cfg)
+	return &cloud{
+		store: ledger.NewDynamo(db, table), queues: sqs.NewFromConfig(cfg), machines: sfn.NewFromConfig(cfg), functions: lambda.NewFromConfig(cfg),
+		metas:   func(ctx context.Context) ([]string, error) { return scan(ctx, db) },
+		machine: fmt.Sprintf("arn:%s:states:%s:%s:stateMachine:%s", who.Partition, cfg.Region, who.AccountID, machine),
+		where:   "account " + who.AccountID + ", " + cfg.Region,
+		who:     aws.ToString(me.Arn),
+	}, nil
+}
+
+// scan lists all incidents. It reads the whole table's keys: for people, now and then.
+func scan(ctx context.Context, db *dynamodb.Client) ([]string, error) {
+	var out []string
+	for pages := dynamodb.NewScanPaginator(db, &dynamodb.ScanInput{
+		TableName: aws.String(table), ProjectionExpression: aws.String("pk"), FilterExpression: aws.String("sk = :meta"),
+		ExpressionAttributeValues: map[string]types.AttributeValue{":meta": &types.AttributeValueMemberS{Value: "META"}},
+	}); pages.HasMorePages(); {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, item := range page.Items {
+			if pk, ok := item["pk"].(*types.AttributeValueMemberS); ok && len(pk.Value) > 4 {
+				out = append(out, pk.Value[len("INC#"):])
+			}
+		}
+	}
+	return out, nil
+}
+
+// explain adds where it was looked for to an error that says that something is not there.
+func (k *cloud) explain(err error) error {
+	var absent *types.ResourceNotFoundException
+	if errors.As(err, &absent) {
+		return fmt.Errorf("there is no table %s in %s: is this the security account, and the region that Firebreak is deployed in? (AWS_PROFILE, AWS_REGION)", table, k.where)
+	}
+	return err
+}
