@@ -94,10 +94,19 @@ func NameOf(err error) Name {
 // Is tells whether err is exposed under that name.
 func Is(err error, n Name) bool { return err != nil && NameOf(err) == n }
 
-// Expose turns err into what the Lambda runtime passes on unchanged: by value, with the name as its type.
+// longest is how much of a message leaves a function, in bytes: it travels through dead letters and into the cause of a
+// failed execution, which may have 32,768 characters in all (Step Functions, "Fail workflow state").
+const longest = 4096
+
+// Expose turns err into what the Lambda runtime passes on unchanged: by value, with the name as its type. A very long message
+// loses its middle; the log has it whole.
 func Expose(err error) error {
 	if err == nil {
 		return nil
 	}
-	return messages.InvokeResponse_Error{Type: string(NameOf(err)), Message: err.Error()}
+	msg := strings.ToValidUTF8(err.Error(), "?")
+	if len(msg) > longest {
+		msg = strings.ToValidUTF8(msg[:longest/2], "") + " … " + strings.ToValidUTF8(msg[len(msg)-longest/2:], "")
+	}
+	return messages.InvokeResponse_Error{Type: string(NameOf(err)), Message: msg}
 }

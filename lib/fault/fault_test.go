@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/aws/aws-lambda-go/lambda/messages"
 	"github.com/aws/smithy-go"
@@ -39,5 +41,15 @@ func TestNamesReachTheMachine(t *testing.T) {
 	}
 	if Expose(nil) != nil || Wrap(Busy, nil, "x") != nil {
 		t.Error("nil became an error")
+	}
+}
+
+func TestALongMessageKeepsItsEnds(t *testing.T) {
+	var got messages.InvokeResponse_Error
+	if !errors.As(Expose(New(Busy, "first %s last", strings.Repeat("é", 100_000))), &got) {
+		t.Fatal("not exposed")
+	}
+	if len(got.Message) > longest+10 || !strings.HasPrefix(got.Message, "first ") || !strings.HasSuffix(got.Message, " last") || !utf8.ValidString(got.Message) {
+		t.Errorf("%d bytes: %.20s … ", len(got.Message), got.Message)
 	}
 }

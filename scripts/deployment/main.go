@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go/logging"
 )
 
 const usage = `Deploys Firebreak with the AWS credentials of your environment (AWS_PROFILE, AWS_REGION, …).
@@ -33,7 +34,7 @@ scripts/deploy hub --help and scripts/deploy member --help list the options.
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	err := run(ctx, os.Getenv("FIREBREAK_ROOT"), os.Args[1:], os.Stdout, os.Stderr)
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
 	case ctx.Err() != nil:
@@ -47,6 +48,7 @@ func main() {
 
 // session is one run of the program.
 type session struct {
+	root      string // of the repository
 	cfg       aws.Config
 	account   string
 	caller    string
@@ -57,12 +59,12 @@ type session struct {
 	begun     time.Time
 }
 
-func run(ctx context.Context, args []string, out, log io.Writer) error {
+func run(ctx context.Context, root string, args []string, out, log io.Writer) error {
 	if len(args) == 0 {
 		fmt.Fprint(log, usage)
 		return errors.New("say what to deploy: hub, member or external-id")
 	}
-	s := &session{out: out, log: log, begun: time.Now()}
+	s := &session{root: root, out: out, log: log, begun: time.Now()}
 	switch args[0] {
 	case "hub":
 		return s.hub(ctx, args[1:])
@@ -103,7 +105,7 @@ func parse(flags *flag.FlagSet, args []string) error {
 
 // identify finds out who and where we are, before anything else.
 func (s *session) identify(ctx context.Context) error {
-	cfg, err := config.LoadDefaultConfig(ctx)
+	cfg, err := config.LoadDefaultConfig(ctx, config.WithLogger(logging.Nop{}))
 	if err != nil {
 		return fmt.Errorf("read the AWS configuration: %w", err)
 	}

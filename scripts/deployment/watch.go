@@ -17,7 +17,14 @@ type watcher struct {
 	stacks []string        // the stack's name and the ARNs of nested ones
 	seen   map[string]bool // event ids
 	done   map[string]bool // resources that are complete
-	failed []string
+	begun  bool
+	failed []failure
+}
+
+// failure is a resource that failed; outer is a nested stack, which fails because of what is in it.
+type failure struct {
+	line  string
+	outer bool
 }
 
 func (s *stack) watch() *watcher {
@@ -53,7 +60,8 @@ func (w *watcher) follow(ctx context.Context) error {
 			return false, err
 		}
 		last = now.StackStatus
-		return !strings.HasSuffix(string(last), "_IN_PROGRESS"), nil
+		// Until the first event of its own, the status can still be that of before.
+		return w.begun && !strings.HasSuffix(string(last), "_IN_PROGRESS"), nil
 	})
 	if err != nil {
 		return err
@@ -62,10 +70,22 @@ func (w *watcher) follow(ctx context.Context) error {
 		w.say("stack %s: %s, %d resources made or changed", w.name, last, len(w.done))
 		return nil
 	}
-	if len(w.failed) == 0 {
-		return fmt.Errorf("stack %s ended %s, and CloudFormation gives no reason", w.name, last)
+	return fmt.Errorf("stack %s ended %s: %s", w.name, last, w.reasons())
+}
+
+// reasons lists what failed: resources, or nested stacks where nothing is known of what failed in them.
+func (w *watcher) reasons() string {
+	inner := slices.ContainsFunc(w.failed, func(f failure) bool { return !f.outer })
+	out := ""
+	for _, f := range w.failed {
+		if !f.outer || !inner {
+			out += "\n  " + f.line
+		}
 	}
-	return fmt.Errorf("stack %s ended %s:\n  %s", w.name, last, strings.Join(w.failed, "\n  "))
+	if out == "" {
+		return "CloudFormation gives no reason"
+	}
+	return out
 }
 
 // look reports what is new.
@@ -122,20 +142,19 @@ func (w *watcher) tell(of string, e types.StackEvent) {
 	if of != w.name {
 		what = short(of) + "/" + what
 	}
-	self := aws.ToString(e.PhysicalResourceId) == aws.ToString(e.StackId)
+	nested := aws.ToString(e.ResourceType) == "AWS::CloudFormation::Stack"
+	self := nested && aws.ToString(e.PhysicalResourceId) == aws.ToString(e.StackId)
+	reason := aws.ToString(e.ResourceStatusReason)
 	switch {
-	case strings.HasSuffix(status, "_FAILED"):
-		reason := aws.ToString(e.ResourceStatusReason)
-		// a nested stack's failure is only told by what failed in it, and what was cancelled did not fail
-		if strings.Contains(reason, "cancelled") || self || aws.ToString(e.ResourceType) == "AWS::CloudFormation::Stack" && !strings.Contains(status, "DELETE") && len(w.failed) > 0 {
-			return
-		}
-		w.failed = append(w.failed, fmt.Sprintf("%s (%s): %s: %s", what, aws.ToString(e.ResourceType), status, reason))
-		w.say("%-44s %s", what, status)
 	case self:
+		w.begun = w.begun || of == w.name
+	case strings.HasSuffix(status, "_FAILED") && strings.Contains(reason, "cancelled"): // did not fail, was stopped by what did
+	case strings.HasSuffix(status, "_FAILED"):
+		w.failed = append(w.failed, failure{fmt.Sprintf("%s (%s) %s: %s", what, aws.ToString(e.ResourceType), status, reason), nested})
+		w.say("%-44s %s", what, status)
 	case strings.HasSuffix(status, "_COMPLETE"):
 		w.done[what] = true
-		if aws.ToString(e.ResourceType) == "AWS::CloudFormation::Stack" {
+		if nested {
 			w.say("%-44s %s, %d resources so far", what, status, len(w.done))
 		}
 	}
