@@ -118,27 +118,27 @@ func (tr Trial) hold(t *testing.T) ledger.Hold {
 	return it.Value
 }
 
-// killed runs the step and kills it at the point of that number: a call that looks, a call that changes before or after it
-// takes effect, a write of the ledger. It tells at what it was killed, "" where it ended before.
-func (tr Trial) killed(m incident.Mode, point int) (at string, err error) {
-	req, passed := tr.request(m), 0
-	tr.Wire.stop = func(what string) bool {
+// Kill sends a request and kills the function at the point of that number: a call that looks, a call that changes before or
+// after it takes effect, a write of the ledger. It tells at what it was killed, "" where it ended before.
+func Kill(world *World, wire *Wire, req incident.Request, point int) (at string, err error) {
+	passed := 0
+	wire.stop = func(what string) bool {
 		if passed++; passed == point {
 			at = what
 		}
 		return passed == point
 	}
-	tr.World.Store.Fail = func(op string, k ledger.Key) error {
+	world.Store.Fail = func(op string, k ledger.Key) error {
 		if op == "put" || op == "add" {
-			return tr.Wire.pass(op + " " + k.PK + " " + k.SK)
+			return wire.pass(op + " " + k.PK + " " + k.SK)
 		}
-		if tr.Wire.dead {
+		if wire.dead {
 			return ErrKilled
 		}
 		return nil
 	}
-	_, err = tr.World.Do(req)
-	tr.Wire.stop, tr.Wire.dead, tr.World.Store.Fail = nil, false, nil
+	_, err = world.Do(req)
+	wire.stop, wire.dead, world.Store.Fail = nil, false, nil
 	return at, err
 }
 
@@ -154,7 +154,7 @@ func KilledAnywhere(t *testing.T, begin func() Trial) int {
 	points := 0
 	for {
 		tr := begin()
-		at, err := tr.killed(incident.Apply, points+1)
+		at, err := Kill(tr.World, tr.Wire, tr.request(incident.Apply), points+1)
 		if at == "" {
 			break
 		}
@@ -191,7 +191,7 @@ func KilledAnywhere(t *testing.T, begin func() Trial) int {
 	for point := 1; !whole.NoUndo; point++ {
 		tr := begin()
 		tr.World.Must(tr.request(incident.Apply))
-		at, err := tr.killed(incident.Undo, point)
+		at, err := Kill(tr.World, tr.Wire, tr.request(incident.Undo), point)
 		if at == "" {
 			break
 		}
