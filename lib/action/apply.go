@@ -12,6 +12,7 @@ import (
 	"firebreak/lib/fault"
 	"firebreak/lib/incident"
 	"firebreak/lib/ledger"
+	"firebreak/lib/setting"
 )
 
 // rounds is how often a change is applied when somebody keeps undoing it, before a person is called.
@@ -141,7 +142,10 @@ func (r *run) merge(now, intent State, irreversible bool) {
 
 // contain applies until the resource has been read back as contained and has stayed so, and gives what was read last.
 func (r *run) contain(ctx context.Context, c Containment, now, intent State) (State, error) {
-	for range rounds {
+	for round := range rounds {
+		if err := r.goOn(ctx, round); err != nil {
+			return nil, err
+		}
 		r.log(ctx, "change")
 		if err := c.Apply(ctx, r.call, now, over(now, intent)); err != nil {
 			return nil, err
@@ -165,6 +169,21 @@ func (r *run) contain(ctx context.Context, c Containment, now, intent State) (St
 		}
 	}
 	return nil, fault.New(fault.NotVerified, "applied %d times, and each time it was not contained when read again: somebody or something undoes it", rounds)
+}
+
+// goOn stops a change that is to be made again, where the kill switch was thrown meanwhile; the guard has asked before the first.
+func (r *run) goOn(ctx context.Context, round int) error {
+	if round == 0 {
+		return nil
+	}
+	set, err := setting.ReadGuard(ctx, r.store)
+	if err != nil {
+		return err
+	}
+	if set.Mode == setting.Off {
+		return fault.New(fault.NotVerified, "it did not stay so, and Firebreak was switched off (by %s) before it could be done again", set.By)
+	}
+	return nil
 }
 
 // stays reads the resource until it is contained, waits for the settle time, and reads it again. It gives the second reading,
