@@ -17,7 +17,6 @@ func Released(meta ledger.Incident, ending incident.Ending, words, why string) M
 	b.line("%s", Line(words, 1500))
 	b.line("%s", Line(why, 500))
 	b.found(meta)
-	b.contained(meta)
 	b.foot(meta)
 	return Message{Subject: title(meta, "release "+string(ending)), Body: b.String(), Severity: meta.Band}
 }

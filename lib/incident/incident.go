@@ -102,6 +102,9 @@ const (
 // Contains tells whether a contain step with this outcome may count towards "contained".
 func (o Outcome) Contains() bool { return o == Applied || o == Already || o == Gone }
 
+// Releases tells whether a step of a release with this outcome counts as undone: restored, or not this incident's any more.
+func (o Outcome) Releases() bool { return o == Restored || o == Already || o == Gone || o == Held }
+
 // Result is what an action gives. Changes say in words what differs ("eni-1 groups: sg-a -> sg-b"), at most 20 lines.
 type Result struct {
 	Action   string   `json:"action"`

@@ -122,14 +122,14 @@ func weigh(in incident.ReleaseCloseRequest) verdict {
 	var v verdict
 	for _, step := range in.Release.Steps {
 		r := of(step, in.Results)
-		switch r.Outcome {
-		case incident.Restored, incident.Already, incident.Gone, incident.Held:
+		switch {
+		case r.Outcome.Releases():
 			v.done = append(v.done, say(step.Action, step.Target, past(r)))
-		case incident.Drifted:
+		case r.Outcome == incident.Drifted:
 			v.drifted = append(v.drifted, say(step.Action, step.Target, "is not as Firebreak left it ("+strings.Join(r.Changes, "; ")+")"))
-		case incident.Refused:
+		case r.Outcome == incident.Refused:
 			v.miss(step, "was refused ("+r.Reason+")", "do by hand what was refused, then scripts/firebreak release "+in.Release.Incident.ID)
-		case incident.Failed:
+		case r.Outcome == incident.Failed:
 			v.miss(step, "failed ("+r.Reason+")", "mend the cause in the dead letter, then scripts/firebreak redrive "+in.Release.Incident.ID)
 		default:
 			v.miss(step, "is "+string(r.Outcome), "look at it: scripts/firebreak show "+in.Release.Incident.ID)
