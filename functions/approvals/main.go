@@ -9,11 +9,8 @@ package main
 
 import (
 	"context"
-	"encoding/base64"
 	"log/slog"
 	"net/http"
-	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -84,51 +81,6 @@ func (h handler) handle(ctx context.Context, req request) (res response, _ error
 	return res, nil
 }
 
-// visit is a genuine link, with what it leads to.
-type visit struct {
-	link      approval.Link
-	ring      approval.Ring
-	approval  approval.Approval
-	meta      ledger.Incident
-	installed setting.Installed
-	now       time.Time
-}
-
-// visit follows the link of a request. Whatever is wrong with a link, the answer is the same; res is set then.
-func (h handler) visit(ctx context.Context, req request) (v visit, res *response, err error) {
-	wrong := h.pages.message(http.StatusNotFound, "wrong")
-	segment, ok := strings.CutPrefix(req.RawPath, "/approve/")
-	if !ok {
-		return v, &wrong, nil
-	}
-	if v.link, err = approval.ParseLink(segment); err != nil {
-		return v, &wrong, nil
-	}
-	if v.ring, err = h.keys.Read(ctx); err != nil {
-		return v, nil, err
-	}
-	if v.installed, err = h.inst.Read(ctx); err != nil {
-		return v, nil, err
-	}
-	it, err := approval.Load(ctx, h.store, v.link.Incident, v.link.Number)
-	if err != nil {
-		return v, nil, err
-	}
-	meta, err := ledger.Load[ledger.Incident](ctx, h.store, ledger.IncidentKey(v.link.Incident))
-	if err != nil {
-		return v, nil, err
-	}
-	if !v.ring.Genuine(v.link, it.Value) || !meta.Exists() {
-		return v, &wrong, nil
-	}
-	v.approval, v.meta, v.now = it.Value, meta.Value, h.now().UTC()
-	if !slices.ContainsFunc(approval.Eligible(v.installed, v.meta), func(p setting.Approver) bool { return p.ID == v.link.Approver }) {
-		barred := h.pages.message(http.StatusForbidden, "barred")
-		return v, &barred, nil
-	}
-	return v, nil, nil
-}
-
 func (h handler) show(ctx context.Context, req request) (response, error) {
 	v, res, err := h.visit(ctx, req)
 	if err != nil || res != nil {
@@ -147,35 +99,6 @@ func deref(res *response) response {
 	}
 	return *res
 }
-
-// view is the record INC#<id> / VIEW#<number>#<approver>#<hour>: it keeps the timeline at one entry an hour.
-type view struct {
-	At time.Time `json:"at"`
-}
-
-// viewed writes that the approver has seen the request. A page that cannot be put on record is shown all the same.
-func (h handler) viewed(ctx context.Context, v visit) {
-	a := v.approval
-	it := ledger.Item[view]{
-		Key:   ledger.Key{PK: "INC#" + a.Incident, SK: strings.Join([]string{"VIEW", approval.Key("", a.Number).SK, v.link.Approver, v.now.Format("2006-01-02T15")}, "#")},
-		Value: view{v.now}, Expires: v.now.Add(48 * time.Hour),
-	}
-	if seen, err := h.store.Get(ctx, it.Key); err != nil || seen.Version > 0 {
-		return
-	}
-	if ledger.Save(ctx, h.store, &it) != nil {
-		return
-	}
-	err := ledger.Append(ctx, h.store, a.Incident, ledger.Event{Time: v.now, State: "Approval", Who: v.link.Approver, What: "looked at " + string(a.Kind) + " by link"})
-	if err != nil {
-		slog.ErrorContext(ctx, "a view is not on record", "incident", a.Incident, "error", err.Error())
-	}
-}
-
-const (
-	maxBody   = 8 << 10
-	maxReason = 500
-)
 
 // decide takes a sent form: first whether it may be one at all, then who sends it, then what it says.
 func (h handler) decide(ctx context.Context, req request) (response, error) {
@@ -232,65 +155,6 @@ func (h handler) decide(ctx context.Context, req request) (response, error) {
 	see := h.pages.message(http.StatusSeeOther, "done")
 	see.Headers["location"] = strings.TrimPrefix(req.RawPath, "/approve/") // relative, for APIs behind a prefix
 	return see, nil
-}
-
-// ownForm tells whether the form was on our own page, as far as a browser says so. The page asks for no referrer, so browsers
-// give "null" as the origin of its form; then Sec-Fetch-Site has to speak for it. The nonce is what proves it.
-func ownForm(req request) bool {
-	site, origin := header(req, "sec-fetch-site"), header(req, "origin")
-	if site != "" && site != "same-origin" {
-		return false
-	}
-	if origin == "" {
-		return true
-	}
-	if origin == "null" {
-		return site == "same-origin"
-	}
-	u, err := url.Parse(origin)
-	return err == nil && u.Host != "" && (strings.EqualFold(u.Host, header(req, "host")) || strings.EqualFold(u.Host, req.RequestContext.DomainName))
-}
-
-// header reads one header; API Gateway gives names in lower case, other front doors do not.
-func header(req request, name string) string {
-	for k, v := range req.Headers {
-		if strings.EqualFold(k, name) {
-			return v
-		}
-	}
-	return ""
-}
-
-// parse reads the form. Each field comes once; the status says what is wrong otherwise.
-func parse(req request) (url.Values, int) {
-	kind, _, _ := strings.Cut(header(req, "content-type"), ";")
-	if !strings.EqualFold(strings.TrimSpace(kind), "application/x-www-form-urlencoded") {
-		return nil, http.StatusUnsupportedMediaType
-	}
-	if len(req.Body) > maxBody*4/3+4 {
-		return nil, http.StatusRequestEntityTooLarge
-	}
-	body := req.Body
-	if req.IsBase64Encoded {
-		raw, err := base64.StdEncoding.DecodeString(body)
-		if err != nil {
-			return nil, http.StatusBadRequest
-		}
-		body = string(raw)
-	}
-	if len(body) > maxBody {
-		return nil, http.StatusRequestEntityTooLarge
-	}
-	form, err := url.ParseQuery(body)
-	if err != nil {
-		return nil, http.StatusBadRequest
-	}
-	for _, values := range form {
-		if len(values) != 1 {
-			return nil, http.StatusBadRequest
-		}
-	}
-	return form, http.StatusOK
 }
 
 func main() {

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -95,10 +96,12 @@ type Approval struct {
 	Token     string `json:"token,omitempty"`
 	Execution string `json:"execution"`
 	// Evidence is complete, or says what is missing.
-	Evidence  string    `json:"evidence"`
-	Asked     time.Time `json:"asked"`
-	Expires   time.Time `json:"expires"`
-	Ended     time.Time `json:"ended,omitzero"`
+	Evidence string    `json:"evidence"`
+	Asked    time.Time `json:"asked"`
+	Expires  time.Time `json:"expires"`
+	Ended    time.Time `json:"ended,omitzero"`
+	// EndedBy is who cancelled it.
+	EndedBy   string    `json:"endedBy,omitempty"`
 	Delivered time.Time `json:"delivered,omitzero"`
 	// Nonces are fingerprints of the form nonces that were used up.
 	Nonces []string `json:"nonces,omitempty"`
@@ -113,6 +116,24 @@ func (a Approval) By() []string {
 		}
 	}
 	return by
+}
+
+// Verdict is what the waiting execution is told: the decision, and who it was that decided so.
+func (a Approval) Verdict() incident.Verdict {
+	v := incident.Verdict{Decision: string(a.Status), Approval: a.Number, By: []string{}}
+	switch a.Status {
+	case StatusApproved:
+		v.By = a.By()
+	case StatusRejected:
+		for _, d := range a.Decisions {
+			if !d.Approve {
+				v.By = append(v.By, d.Approver)
+			}
+		}
+	case StatusCancelled:
+		v.By = append(v.By, a.EndedBy)
+	}
+	return v
 }
 
 // Decided gives the decision of one approver.
@@ -132,6 +153,9 @@ func (a Approval) String() string {
 
 // GoString is String, for %#v.
 func (a Approval) GoString() string { return a.String() }
+
+// LogValue is String, for slog.
+func (a Approval) LogValue() slog.Value { return slog.StringValue(a.String()) }
 
 // Hash gives sha256 over kind, incident, episode and, for each step in the order of their keys, action, target, parameters,
 // identity and the rule that is set aside. What changes while people decide (evidence, decisions, times) is not in it.

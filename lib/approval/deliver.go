@@ -90,7 +90,7 @@ func (c Courier) hand(ctx context.Context, a Approval) (string, error) {
 	case a.Token == "":
 		return fmt.Sprintf("nobody waits for %s %d, which is %s", a.Kind, a.Number, a.Status), nil
 	}
-	output, err := json.Marshal(incident.Verdict{Decision: string(a.Status), Approval: a.Number, By: a.By()})
+	output, err := json.Marshal(a.Verdict())
 	if err != nil {
 		return "", err
 	}

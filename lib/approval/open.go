@@ -197,6 +197,9 @@ func finish(ctx context.Context, s ledger.Store, id string, number int, status S
 		}
 		if live {
 			a.end(status, now)
+			if status == StatusCancelled {
+				a.EndedBy = who
+			}
 		}
 		return live
 	})

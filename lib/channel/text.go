@@ -100,7 +100,7 @@ func Ended(meta ledger.Incident, a approval.Approval) Message {
 // Few tells the team that fewer people can decide than it takes.
 func Few(meta ledger.Incident, a approval.Approval, can int) Message {
 	var b body
-	b.line("%d people have to approve, but only %d of the approvers may: the others are not asked about %s incidents in %s, or are named in the finding.", a.Need, can, meta.Band, meta.Finding.Account)
+	b.line("%d people have to approve, but only %d of the approvers may: the others are not asked about %s incidents in %s, or are named in the finding.", a.Need, can, meta.Band, Plain(meta.Finding.Account))
 	b.line("Nothing will be destroyed. Add approvers to the setting approvers before %s, then redrive; or act by hand.", clock(a.Expires))
 	b.found(meta)
 	b.contained(meta)

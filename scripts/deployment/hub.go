@@ -87,7 +87,7 @@ func (s *session) hub(ctx context.Context, args []string) error {
 	if err := store.open(ctx); err != nil {
 		return err
 	}
-	pack := packer{root: ".", arch: architecture(given, installed), artifacts: store}
+	pack := packer{root: s.root, arch: architecture(given, installed), artifacts: store}
 	url, err := pack.template(ctx, "cloudformation/root.yaml")
 	if err != nil {
 		return err

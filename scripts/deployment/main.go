@@ -34,7 +34,7 @@ scripts/deploy hub --help and scripts/deploy member --help list the options.
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	err := run(ctx, os.Getenv("FIREBREAK_ROOT"), os.Args[1:], os.Stdout, os.Stderr)
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
 	case ctx.Err() != nil:
@@ -48,6 +48,7 @@ func main() {
 
 // session is one run of the program.
 type session struct {
+	root      string // of the repository
 	cfg       aws.Config
 	account   string
 	caller    string
@@ -58,12 +59,12 @@ type session struct {
 	begun     time.Time
 }
 
-func run(ctx context.Context, args []string, out, log io.Writer) error {
+func run(ctx context.Context, root string, args []string, out, log io.Writer) error {
 	if len(args) == 0 {
 		fmt.Fprint(log, usage)
 		return errors.New("say what to deploy: hub, member or external-id")
 	}
-	s := &session{out: out, log: log, begun: time.Now()}
+	s := &session{root: root, out: out, log: log, begun: time.Now()}
 	switch args[0] {
 	case "hub":
 		return s.hub(ctx, args[1:])

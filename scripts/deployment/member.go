@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
@@ -64,7 +65,7 @@ func (s *session) member(ctx context.Context, args []string) error {
 	if *topic == "" && installed != nil {
 		delete(given, "AlarmTopic")
 	}
-	body, err := os.ReadFile("cloudformation/member.yaml")
+	body, err := os.ReadFile(filepath.Join(s.root, "cloudformation/member.yaml"))
 	if err != nil {
 		return err
 	}

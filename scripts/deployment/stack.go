@@ -142,7 +142,7 @@ func (s *stack) parameters(ctx context.Context, src source, given map[string]str
 	body, url := src.fields()
 	summary, err := s.api.GetTemplateSummary(ctx, &cloudformation.GetTemplateSummaryInput{TemplateBody: body, TemplateURL: url})
 	if err != nil {
-		return nil, fmt.Errorf("stack %s: the template is not accepted: %w", s.name, err)
+		return nil, fmt.Errorf("stack %s: the template is not accepted: %s", s.name, said(err))
 	}
 	var out []types.Parameter
 	known := map[string]bool{}
@@ -183,7 +183,7 @@ func (s *stack) changeSet(ctx context.Context, src source, parameters []types.Pa
 		Capabilities: []types.Capability{types.CapabilityCapabilityNamedIam}, IncludeNestedStacks: aws.Bool(deep),
 	})
 	if err != nil {
-		return "", nil, fmt.Errorf("stack %s: the change set is not accepted: %w", s.name, err)
+		return "", nil, fmt.Errorf("stack %s: the change set is not accepted: %s", s.name, said(err))
 	}
 	set := aws.ToString(made.Id)
 	var now *cloudformation.DescribeChangeSetOutput
@@ -283,6 +283,15 @@ func (s *stack) discard(ctx context.Context, set string, first bool) error {
 		return fmt.Errorf("stack %s: remove the empty stack of the change set: %w", s.name, err)
 	}
 	return nil
+}
+
+// said is what AWS answered, without the SDK's words around it.
+func said(err error) string {
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		return api.ErrorMessage()
+	}
+	return err.Error()
 }
 
 // await asks until done, first every 0.2 seconds, then ever more rarely.

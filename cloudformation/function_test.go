@@ -1,0 +1,184 @@
+package cloudformation
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// folders lists the functions, in their order.
+func folders(t *testing.T) []string {
+	t.Helper()
+	mains, err := filepath.Glob("../functions/*/main.go")
+	if err != nil || len(mains) == 0 {
+		t.Fatalf("no functions: %v", err)
+	}
+	var out []string
+	for _, m := range mains {
+		out = append(out, filepath.Base(filepath.Dir(m)))
+	}
+	return sorted(out)
+}
+
+// stem spells a folder's name as templates and machines do: deactivate-keys, DeactivateKeys.
+func stem(folder string) string {
+	var out string
+	for _, p := range strings.Split(folder, "-") {
+		out += strings.ToUpper(p[:1]) + p[1:]
+	}
+	return out
+}
+
+func arn(folder string) string {
+	return "!Sub arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:firebreak-" + folder
+}
+
+// A function is its folder, its name, its role and its log group, spelled alike, side by side and in the order of the folders.
+func TestFunctionsAreTheirFolders(t *testing.T) {
+	tpl := read(t, "functions.yaml")
+	var want, have []string
+	for _, f := range folders(t) {
+		want = append(want, stem(f)+"Function", stem(f)+"Role", stem(f)+"Logs")
+	}
+	for _, r := range tpl.resources() {
+		if slices.Contains([]string{"AWS::Lambda::Function", "AWS::IAM::Role", "AWS::Logs::LogGroup"}, r.kind()) {
+			have = append(have, r.id)
+		}
+	}
+	if !slices.Equal(want, have) {
+		t.Fatalf("the folders call for\n%v\nand functions.yaml has\n%v", want, have)
+	}
+	for _, f := range folders(t) {
+		function, role, logs := tpl.resource(t, stem(f)+"Function"), tpl.resource(t, stem(f)+"Role"), tpl.resource(t, stem(f)+"Logs")
+		for what, pair := range map[string][2]string{
+			"name":      {text(function.property("FunctionName")), "firebreak-" + f},
+			"code":      {text(function.property("Code")), "../functions/" + f},
+			"role":      {text(function.property("Role")), "!GetAtt " + stem(f) + "Role.Arn"},
+			"logs":      {text(function.property("LoggingConfig", "LogGroup")), "!Ref " + stem(f) + "Logs"},
+			"role name": {text(role.property("RoleName")), "!Sub firebreak-" + f + "-${AWS::Region}"},
+			"log group": {text(logs.property("LogGroupName")), "/aws/lambda/firebreak-" + f},
+			"runtime":   {text(function.property("Runtime")), "provided.al2023"},
+		} {
+			if pair[0] != pair[1] {
+				t.Errorf("%s: %s is %q, not %q", f, what, pair[0], pair[1])
+			}
+		}
+		for _, s := range statements(f, role.property("Policies")) {
+			if !strings.HasPrefix(s.sid(), stem(f)) {
+				t.Errorf("%s: the statement %q does not begin with %s", f, s.sid(), stem(f))
+			}
+		}
+	}
+}
+
+// needs maps what a main asks lib/boot for to the variable behind it.
+var needs = regexp.MustCompile(`\bb\.(?:(Store|Access|Installation)\(\)|Env\("([A-Z_]+)"\))`)
+
+// A function's environment has what its code reads and nothing else.
+func TestEnvironmentIsWhatTheCodeReads(t *testing.T) {
+	behind := map[string]string{"Store": "TABLE", "Access": "EXTERNAL_ID", "Installation": "SETTINGS"}
+	tpl := read(t, "functions.yaml")
+	for _, f := range folders(t) {
+		var want []string
+		files, _ := filepath.Glob("../functions/" + f + "/*.go")
+		for _, file := range files {
+			code, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range needs.FindAllStringSubmatch(string(code), -1) {
+				name := m[2]
+				if name == "" {
+					name = behind[m[1]]
+				}
+				if !slices.Contains(want, name) {
+					want = append(want, name)
+				}
+			}
+		}
+		have := keys(tpl.resource(t, stem(f)+"Function").property("Environment", "Variables"))
+		if !slices.Equal(sorted(want), sorted(have)) {
+			t.Errorf("%s reads %v and is given %v", f, sorted(want), sorted(have))
+		}
+	}
+}
+
+var placeholder = regexp.MustCompile(`\$\{([A-Za-z]+)\}`)
+
+// Every placeholder of a machine is supplied, nothing is supplied that it does not use, and its role may invoke exactly the
+// functions that it names.
+func TestMachinesGetWhatTheyName(t *testing.T) {
+	tpl := read(t, "statemachines.yaml")
+	var defined []string
+	for _, r := range tpl.resources() {
+		if r.kind() != "AWS::StepFunctions::StateMachine" {
+			continue
+		}
+		file := text(r.property("DefinitionS3Location"))
+		defined = append(defined, file)
+		code, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var used, functions []string
+		for _, m := range placeholder.FindAllStringSubmatch(string(code), -1) {
+			if !slices.Contains(used, m[1]) {
+				used = append(used, m[1])
+			}
+		}
+		given := r.property("DefinitionSubstitutions")
+		if !slices.Equal(sorted(used), sorted(keys(given))) {
+			t.Errorf("%s uses %v and is given %v", file, sorted(used), sorted(keys(given)))
+		}
+		for _, f := range folders(t) {
+			if value := at(given, stem(f)+"Function"); value != nil {
+				functions = append(functions, arn(f))
+				if text(value) != arn(f) {
+					t.Errorf("%s is %q, not %q", stem(f)+"Function", text(value), arn(f))
+				}
+			}
+		}
+		role := tpl.resource(t, strings.TrimSuffix(strings.TrimPrefix(text(r.property("RoleArn")), "!GetAtt "), ".Arn"))
+		for _, s := range statements(file, role.property("Policies")) {
+			if slices.Contains(list(at(s.node, "Action")), "lambda:InvokeFunction") && !slices.Equal(sorted(list(at(s.node, "Resource"))), sorted(functions)) {
+				t.Errorf("%s: its role may invoke\n%v\nand it names\n%v", file, sorted(list(at(s.node, "Resource"))), sorted(functions))
+			}
+		}
+		if text(r.property("LoggingConfiguration", "IncludeExecutionData")) != "false" {
+			t.Errorf("%s: its log would carry the task token", file)
+		}
+	}
+	files, _ := filepath.Glob("../statemachines/*.asl.json")
+	if !slices.Equal(sorted(files), sorted(defined)) {
+		t.Errorf("machines %v, but the template deploys %v", files, defined)
+	}
+}
+
+// No execution loses its lease on a resource while its function may still be changing it.
+func TestALeaseOutlastsEveryFunction(t *testing.T) {
+	least, err := strconv.Atoi(text(at(read(t, "settings.yaml").root, "Parameters", "LeaseSeconds", "MinValue")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tpl := read(t, "functions.yaml")
+	for _, f := range folders(t) {
+		limit, err := strconv.Atoi(text(tpl.resource(t, stem(f)+"Function").property("Timeout")))
+		if err != nil || limit >= least {
+			t.Errorf("%s may run for %d seconds, and a lease may last only %d (%v)", f, limit, least, err)
+		}
+	}
+}
+
+// Link holders come through the front door: the log of who came has neither path nor query, where a link would stand.
+func TestAccessLogHasNoPath(t *testing.T) {
+	format := text(read(t, "approval.yaml").resource(t, "Stage").property("AccessLogSettings", "Format"))
+	for _, secret := range []string{"path", "rawPath", "queryString", "$context.authorizer"} {
+		if strings.Contains(format, secret) {
+			t.Errorf("the access log would keep %s", secret)
+		}
+	}
+}

@@ -1,0 +1,162 @@
+package cloudformation
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"firebreak/lib/account"
+)
+
+const hubRoot = "!Sub arn:${AWS::Partition}:iam::${HubAccount}:root"
+
+// takers lists, by remediation role, the functions whose own roles may take it.
+func takers(t *testing.T) map[string][]string {
+	out := map[string][]string{}
+	tpl := read(t, "functions.yaml")
+	for _, f := range folders(t) {
+		for _, s := range statements(f, tpl.resource(t, stem(f)+"Role").property("Policies")) {
+			if !slices.Contains(list(at(s.node, "Action")), "sts:AssumeRole") {
+				continue
+			}
+			if !slices.Equal(list(at(s.node, "Action")), []string{"sts:AssumeRole", "sts:SetSourceIdentity"}) {
+				t.Errorf("%s takes roles without setting its incident as source identity", f)
+			}
+			for _, r := range list(at(s.node, "Resource")) {
+				role, ok := strings.CutPrefix(r, "!Sub arn:${AWS::Partition}:iam::*:role/"+account.RolePrefix)
+				if !ok {
+					t.Errorf("%s may take %s, which is no remediation role", f, r)
+				}
+				out[role] = append(out[role], f)
+			}
+		}
+	}
+	return out
+}
+
+// Each remediation role trusts exactly the functions that may take it, with the external id and an incident as source identity.
+func TestRemediationRolesTrustTheirFunctionsOnly(t *testing.T) {
+	tpl, functions := read(t, "member.yaml"), takers(t)
+	var names []string
+	for _, role := range account.Roles() {
+		r := tpl.resource(t, string(role)+"Role")
+		names = append(names, string(role))
+		if got := text(r.property("RoleName")); got != account.RolePrefix+string(role) {
+			t.Errorf("%s is called %q", r, got)
+		}
+		if text(at(r.node, "Condition")) != "Home" {
+			t.Errorf("%s is made in every region, and its name is global", r)
+		}
+		trust := statements(r.String(), r.property("AssumeRolePolicyDocument"))
+		if len(trust) != 2 {
+			t.Fatalf("%s has %d trust statements", r, len(trust))
+		}
+		for _, s := range trust {
+			if got := list(at(s.node, "Principal", "AWS")); !slices.Equal(got, []string{hubRoot}) || len(pairs(at(s.node, "Principal"))) != 1 {
+				t.Errorf("%s: %s trusts %v", r, s.sid(), got)
+			}
+			if got := text(at(s.node, "Condition", "StringLike", "sts:SourceIdentity")); got != "INC-*" {
+				t.Errorf("%s: %s takes the source identity %q", r, s.sid(), got)
+			}
+		}
+		take, identity := trust[0], trust[1]
+		if !slices.Equal(list(at(take.node, "Action")), []string{"sts:AssumeRole"}) || text(at(take.node, "Condition", "StringEquals", "sts:ExternalId")) != "!Ref ExternalId" {
+			t.Errorf("%s can be taken without the external id", r)
+		}
+		var want []string
+		for _, f := range functions[string(role)] {
+			want = append(want, "!Sub arn:${AWS::Partition}:iam::${HubAccount}:role/firebreak-"+f+"-*")
+		}
+		if got := list(at(take.node, "Condition", "ArnLike", "aws:PrincipalArn")); !slices.Equal(sorted(got), sorted(want)) {
+			t.Errorf("%s trusts\n%v\nand is taken by\n%v", r, sorted(got), sorted(want))
+		}
+		if !slices.Equal(list(at(identity.node, "Action")), []string{"sts:SetSourceIdentity"}) || len(list(at(identity.node, "Condition", "ArnLike", "aws:PrincipalArn"))) != 1 {
+			t.Errorf("%s: the second statement is not about the source identity of our functions", r)
+		}
+		for _, s := range statements(r.String(), r.property("Policies")) {
+			if !strings.HasPrefix(s.sid(), string(role)) {
+				t.Errorf("%s: the statement %q does not begin with %s", r, s.sid(), role)
+			}
+		}
+	}
+	for role := range functions {
+		if !slices.Contains(names, role) {
+			t.Errorf("functions take a role %s, which is not there", role)
+		}
+	}
+}
+
+// The role that reads changes nothing, and no role can change what Firebreak is made of.
+func TestRemediationRolesKeepTheirPlace(t *testing.T) {
+	tpl := read(t, "member.yaml")
+	for _, s := range statements("Read", tpl.resource(t, "ReadRole").property("Policies")) {
+		for _, a := range list(at(s.node, "Action")) {
+			if verb := a[strings.Index(a, ":")+1:]; !strings.HasPrefix(verb, "Describe") && !strings.HasPrefix(verb, "Get") && !strings.HasPrefix(verb, "List") {
+				t.Errorf("the role Read may %s", a)
+			}
+		}
+	}
+	for _, role := range account.Roles() {
+		var allowed, denied []string
+		for _, s := range statements(string(role), tpl.resource(t, string(role)+"Role").property("Policies")) {
+			for _, a := range list(at(s.node, "Action")) {
+				switch {
+				case !s.allows():
+					denied = append(denied, a)
+				case role != account.Read && (strings.HasPrefix(a, "iam:") && a != "iam:UpdateAccessKey" || strings.HasPrefix(a, "s3:")):
+					allowed = append(allowed, a) // Firebreak has roles and buckets, and no users
+				}
+			}
+		}
+		if !slices.Equal(sorted(allowed), sorted(denied)) {
+			t.Errorf("%s may %v, and on Firebreak's own it is denied %v", role, sorted(allowed), sorted(denied))
+		}
+	}
+}
+
+// action is an IAM action in a session policy; a string that a colon follows is a condition's key.
+var action = regexp.MustCompile(`"((?:ec2|guardduty|iam|s3):[A-Za-z]+)"(:?)`)
+
+// The roles grant what the functions' session policies ask for: with less a step is denied, and more is of no use to anybody
+// but a thief.
+func TestRemediationRolesGrantWhatSessionsAsk(t *testing.T) {
+	asked, granted := map[string]bool{}, map[string]bool{}
+	for _, f := range folders(t) {
+		files, _ := filepath.Glob("../functions/" + f + "/*.go")
+		for _, file := range files {
+			if strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			code, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range action.FindAllStringSubmatch(string(code), -1) {
+				if m[2] == "" {
+					asked[m[1]] = true
+				}
+			}
+		}
+	}
+	tpl := read(t, "member.yaml")
+	for _, role := range account.Roles() {
+		for _, s := range statements(string(role), tpl.resource(t, string(role)+"Role").property("Policies")) {
+			for _, a := range list(at(s.node, "Action")) {
+				if s.allows() {
+					granted[a] = true
+					if !asked[a] {
+						t.Errorf("%s grants %s, which no session asks for", role, a)
+					}
+				}
+			}
+		}
+	}
+	for a := range asked {
+		if !granted[a] {
+			t.Errorf("a session asks for %s, which no role grants", a)
+		}
+	}
+}

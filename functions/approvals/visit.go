@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"firebreak/lib/approval"
+	"firebreak/lib/ledger"
+	"firebreak/lib/setting"
+)
+
+// visit is a genuine link, with what it leads to.
+type visit struct {
+	link      approval.Link
+	ring      approval.Ring
+	approval  approval.Approval
+	meta      ledger.Incident
+	installed setting.Installed
+	now       time.Time
+}
+
+// visit follows the link of a request. Whatever is wrong with a link, the answer is the same; res is set then.
+func (h handler) visit(ctx context.Context, req request) (v visit, res *response, err error) {
+	wrong := h.pages.message(http.StatusNotFound, "wrong")
+	segment, ok := strings.CutPrefix(req.RawPath, "/approve/")
+	if !ok {
+		return v, &wrong, nil
+	}
+	if v.link, err = approval.ParseLink(segment); err != nil {
+		return v, &wrong, nil
+	}
+	if v.ring, err = h.keys.Read(ctx); err != nil {
+		return v, nil, err
+	}
+	if v.installed, err = h.inst.Read(ctx); err != nil {
+		return v, nil, err
+	}
+	it, err := approval.Load(ctx, h.store, v.link.Incident, v.link.Number)
+	if err != nil {
+		return v, nil, err
+	}
+	meta, err := ledger.Load[ledger.Incident](ctx, h.store, ledger.IncidentKey(v.link.Incident))
+	if err != nil {
+		return v, nil, err
+	}
+	if !v.ring.Genuine(v.link, it.Value) || !meta.Exists() {
+		return v, &wrong, nil
+	}
+	v.approval, v.meta, v.now = it.Value, meta.Value, h.now().UTC()
+	if !slices.ContainsFunc(approval.Eligible(v.installed, v.meta), func(p setting.Approver) bool { return p.ID == v.link.Approver }) {
+		barred := h.pages.message(http.StatusForbidden, "barred")
+		return v, &barred, nil
+	}
+	return v, nil, nil
+}
+
+// view is the record INC#<id> / VIEW#<number>#<approver>#<hour>: it keeps the timeline at one entry an hour.
+type view struct {
+	At time.Time `json:"at"`
+}
+
+// viewed writes that the approver has seen the request. A page that cannot be put on record is shown all the same.
+func (h handler) viewed(ctx context.Context, v visit) {
+	a := v.approval
+	it := ledger.Item[view]{
+		Key:   ledger.Key{PK: "INC#" + a.Incident, SK: strings.Join([]string{"VIEW", approval.Key("", a.Number).SK, v.link.Approver, v.now.Format("2006-01-02T15")}, "#")},
+		Value: view{v.now}, Expires: v.now.Add(48 * time.Hour),
+	}
+	if seen, err := h.store.Get(ctx, it.Key); err != nil || seen.Version > 0 {
+		return
+	}
+	if ledger.Save(ctx, h.store, &it) != nil {
+		return
+	}
+	err := ledger.Append(ctx, h.store, a.Incident, ledger.Event{Time: v.now, State: "Approval", Who: v.link.Approver, What: "looked at " + string(a.Kind) + " by link"})
+	if err != nil {
+		slog.ErrorContext(ctx, "a view is not on record", "incident", a.Incident, "error", err.Error())
+	}
+}

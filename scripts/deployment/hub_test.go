@@ -1,0 +1,76 @@
+package main
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"firebreak/lib/ledger"
+	"firebreak/lib/setting"
+)
+
+func TestMembersBecomeParameters(t *testing.T) {
+	ids, accounts := memberParameters("222222222222=clinic, 333333333333", "us-east-1,eu-central-1", "us-east-1")
+	if ids != "222222222222,333333333333" {
+		t.Errorf("Members %s", ids)
+	}
+	want := `[{"id":"222222222222","name":"clinic","regions":["us-east-1","eu-central-1"]},{"id":"333333333333","name":"333333333333","regions":["us-east-1","eu-central-1"]}]`
+	if accounts != want {
+		t.Errorf("Accounts %s", accounts)
+	}
+}
+
+// Wrong input is refused before AWS is asked anything.
+func TestWrongInputIsNamed(t *testing.T) {
+	people := filepath.Join(t.TempDir(), "people.json")
+	if err := os.WriteFile(people, []byte(`[{"id":"alice","mail":"alice@example.com"}]`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for want, args := range map[string]string{
+		"say what to deploy":                         "",
+		`"hubs" is none of hub, member, external-id`: "hubs",
+		`--members: "12" is not an account id`:       "hub --members 12",
+		"stands there twice":                         "hub --members 222222222222,222222222222=again",
+		"--regions needs --members":                  "hub --regions us-east-1",
+		`unknown field "mail"`:                       "hub --approvers " + people,
+		"no such file":                               "hub --approvers missing.json",
+		`"Mode" is not Name=value`:                   "hub --set Mode",
+		"made and kept by this program":              "hub --set ExternalId=x",
+		`"now" is no option`:                         "hub now",
+		`--hub-account: "1" is not an account id`:    "member --hub-account 1 --hub-region us-east-1",
+		`--hub-region: "mars" is not a region`:       "member --hub-account 111111111111 --hub-region mars",
+	} {
+		err := run(t.Context(), "", strings.Fields(args), io.Discard, io.Discard)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: error %v", args, err)
+		}
+	}
+}
+
+func TestANewInstallationPlansAndAnOldOneKeepsItsMode(t *testing.T) {
+	store := ledger.NewMemory()
+	s := &session{log: io.Discard, begun: time.Now(), caller: "arn:aws:iam::111111111111:user/operator"}
+	if err := s.firstSettings(t.Context(), store); err != nil {
+		t.Fatal(err)
+	}
+	now, err := setting.ReadGuard(t.Context(), store)
+	if err != nil || now.Mode != setting.Plan || now.By != s.caller {
+		t.Fatalf("first settings %+v, %v", now, err)
+	}
+	_, err = ledger.Update(t.Context(), store, setting.GuardKey, func(it *ledger.Item[setting.Guard]) error {
+		it.Value.Mode = setting.Act
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.firstSettings(t.Context(), store); err != nil {
+		t.Fatal(err)
+	}
+	if now, err = setting.ReadGuard(t.Context(), store); err != nil || now.Mode != setting.Act {
+		t.Errorf("settings %+v, %v", now, err)
+	}
+}
