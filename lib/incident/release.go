@@ -5,6 +5,8 @@ import "fmt"
 // Release is the input of the machine release: what a person asks to be undone. It stands alone under the key "release".
 type Release struct {
 	Incident string `json:"incident"`
+	// Episode that is meant; 0 for whichever is the latest. What a later one contained is not undone by an old request.
+	Episode int `json:"episode,omitempty"`
 	// Actions to undo, by name; empty for all that the incident holds, which also closes the incident.
 	Actions []string `json:"actions"`
 	// Plan says what would be restored, and changes nothing.

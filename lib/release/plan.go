@@ -53,6 +53,9 @@ func Plan(ctx context.Context, s ledger.Store, ask incident.Release) (incident.R
 	if ask.Plan {
 		p.Mode = incident.LookUndo
 	}
+	if ask.Episode > 0 && ask.Episode != meta.Value.Episode {
+		return refuse(p, "episode %d of %s has begun since: look at it, then release that", meta.Value.Episode, ask.Incident), nil
+	}
 	if set.Mode == setting.Off {
 		return refuse(p, "Firebreak is switched off (by %s): nothing is released until scripts/firebreak mode act (or plan)", set.By), nil
 	}

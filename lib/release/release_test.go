@@ -458,6 +458,7 @@ func TestWhatMayNotBeReleased(t *testing.T) {
 		"without an undo":     {ask: incident.Release{Actions: []string{"snapshot-volumes"}}, want: "snapshot-volumes has no undo: a snapshot is evidence"},
 		"not held":            {ask: incident.Release{Actions: []string{"revoke-sessions", "isolate-instance"}}, want: "holds nothing by revoke-sessions; it holds by isolate-instance, snapshot-volumes"},
 		"no such action":      {ask: incident.Release{Actions: []string{"open-sesame"}}, want: "holds nothing by open-sesame"},
+		"a later episode":     {ask: incident.Release{Episode: 7}, want: "episode 1 of " + one + " has begun since"},
 		"no such incident":    {ask: incident.Release{Incident: "INC-AAAAAAAAAAAAAAAA"}, fault: fault.BadInput},
 		"settings unreadable": {world: func(w *world) { w.must(w.store.Delete(w.t.Context(), setting.GuardKey, 1)) }, fault: fault.Unreadable},
 		"still being contained": {world: func(w *world) {
