@@ -52,7 +52,7 @@ func (r *run) apply(ctx context.Context, c Containment) error {
 	}
 	after, err := r.contain(ctx, c, now, intent)
 	if err != nil {
-		err = r.halfway(ctx, c, err)
+		err = r.halfway(ctx, c, err, r.hold.Value.Before, r.hold.Value.Intent)
 		r.unlease(ctx)
 		return err
 	}
@@ -216,8 +216,9 @@ func (r *run) stays(ctx context.Context, c Containment) (State, error) {
 	return s, nil
 }
 
-// halfway adds to a failure what is done and what is not, as read back, because that is what the person called will need.
-func (r *run) halfway(ctx context.Context, c Containment, err error) error {
+// halfway adds to a failure on the way from one state to another what is done and what is not, as read back, because that is
+// what the person called will need.
+func (r *run) halfway(ctx context.Context, c Containment, err error, from, to State) error {
 	if errors.Is(err, ErrGone) {
 		return err
 	}
@@ -227,8 +228,8 @@ func (r *run) halfway(ctx context.Context, c Containment, err error) error {
 	if oerr != nil {
 		return fmt.Errorf("%w (what is done could not be read: %v)", err, oerr)
 	}
-	r.before, r.after = r.hold.Value.Before, now
-	done, open := Diff(r.hold.Value.Before, now), Diff(now, over(now, r.hold.Value.Intent))
+	r.before, r.after = from, now
+	done, open := Diff(from, now), Diff(now, over(now, to))
 	return fmt.Errorf("%w (done: %s; not done: %s)", err, words(done), words(open))
 }
 

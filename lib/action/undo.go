@@ -57,7 +57,7 @@ func (r *run) undo(ctx context.Context, c Containment) error {
 		if errors.As(err, &no) { // nothing was changed
 			h.Phase = earlier
 		} else {
-			err = r.halfway(ctx, c, err)
+			err = r.halfway(ctx, c, err, now, h.Before)
 		}
 		r.unlease(ctx)
 		return err
