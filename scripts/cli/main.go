@@ -32,6 +32,7 @@ func verbs() []verb {
 		{"mode", "[act|plan|off]", "show or set whether Firebreak acts, only plans, or is switched off", modeHelp, mode},
 		{"protect", "[ARN]", "never change what this ARN or pattern names without a person; without ARN: the list", protectHelp, protect},
 		{"unprotect", "ARN", "take an ARN or pattern off the protected list", unprotectHelp, unprotect},
+		{"budget", "[ACCOUNT ACTION]", "what waits because too much was changed in an hour; --raise N lets more through and starts it", budgetHelp, budget},
 		{"dead-letters", "", "what failed and waits, in words; takes nothing out of the queues", deadLettersHelp, deadLetters},
 		{"redrive", "ID|--queue NAME|--all", "start again what failed", redriveHelp, redrive},
 	}
@@ -58,6 +59,8 @@ type call struct {
 	actions     []string
 	plan, force bool
 	why         string
+	// raise is a flag of budget.
+	raise int
 }
 
 // misuse is an error of the person who typed: it is answered with the usage.
@@ -148,6 +151,9 @@ func (c *call) parse(args []string) error {
 	case "redrive":
 		fs.BoolVar(&c.all, "all", false, "")
 		fs.StringVar(&c.queue, "queue", "", "")
+	case "budget":
+		fs.IntVar(&c.raise, "raise", 0, "")
+		fs.StringVar(&c.why, "why", "", "")
 	case "release":
 		fs.Func("action", "", func(name string) error { c.actions = append(c.actions, strings.Split(name, ",")...); return nil })
 		fs.BoolVar(&c.plan, "plan", false, "")

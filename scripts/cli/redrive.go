@@ -371,7 +371,11 @@ func (d driver) resume(ctx context.Context, cause string, r incident.Resume) (re
 	if err != nil {
 		return redriven{}, d.explain(err)
 	}
-	r.Run, r.Reason = run, fmt.Sprintf("redriven by %s (%s)", d.who, cause)
+	r.Run = run
+	if r.Reason == "" {
+		r.Reason = "redriven (" + cause + ")"
+	}
+	r.Reason += ", by " + d.who
 	if r.Steps == nil {
 		r.Steps = []incident.Step{}
 	}
