@@ -196,6 +196,19 @@ func BudgetKey(account, action string, at time.Time) ledger.Key {
 	return ledger.Key{PK: fmt.Sprintf("BUDGET#%s#%s#%s", account, action, at.UTC().Format("2006-01-02T15")), SK: "SET"}
 }
 
+// Raise is a person's decision to let an action change more resources of an account in one hour.
+type Raise struct {
+	By  int       `json:"by"` // how many more, over all decisions of the hour
+	Who string    `json:"who"`
+	Why string    `json:"why"`
+	At  time.Time `json:"at"`
+}
+
+// RaiseKey is where a raise of that budget stands.
+func RaiseKey(account, action string, at time.Time) ledger.Key {
+	return ledger.Key{PK: BudgetKey(account, action, at).PK, SK: "RAISE"}
+}
+
 // budget counts the resource towards the hour. The set holds resources, not attempts: a retry costs nothing.
 func budget(ctx context.Context, s ledger.Store, set setting.Guard, q Question) (*Refusal, error) {
 	limit := set.Budget
@@ -207,13 +220,32 @@ func budget(ctx context.Context, s ledger.Store, set setting.Guard, q Question) 
 		limit = 1 << 30
 	}
 	action := q.Request.Step.Action
-	ok, err := s.AddToSet(ctx, BudgetKey(q.Target.Account, action, q.Now), q.Target.ARN, limit, q.Now.Add(48*time.Hour))
-	if err != nil {
-		name := fault.Unreadable
-		if fault.Is(err, fault.Throttled) {
-			name = fault.Throttled
+	add := func() (bool, error) {
+		ok, err := s.AddToSet(ctx, BudgetKey(q.Target.Account, action, q.Now), q.Target.ARN, limit, q.Now.Add(48*time.Hour))
+		if err != nil {
+			name := fault.Unreadable
+			if fault.Is(err, fault.Throttled) {
+				name = fault.Throttled
+			}
+			return false, fault.Wrap(name, err, "count %s towards the budget", q.Target.ARN)
 		}
-		return nil, fault.Wrap(name, err, "count %s towards the budget", q.Target.ARN)
+		return ok, nil
+	}
+	ok, err := add()
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		raised, err := ledger.Load[Raise](ctx, s, RaiseKey(q.Target.Account, action, q.Now))
+		if err != nil {
+			return nil, err
+		}
+		if raised.Value.By > 0 {
+			limit += raised.Value.By
+			if ok, err = add(); err != nil {
+				return nil, err
+			}
+		}
 	}
 	if !ok {
 		return &Refusal{Budget, fmt.Sprintf("%s has changed %d resources in account %s this hour, which is the limit for %s", action, limit, q.Target.Account, q.Request.Incident.Severity)}, nil

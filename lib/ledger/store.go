@@ -13,6 +13,7 @@
 //	RES#<arn>     / HOLD#<action>                 what Firebreak holds on a resource: before, intent, after, holders
 //	RES#<arn>     / INC#<id>                      the incidents that name a resource
 //	BUDGET#<account>#<action>#<hour> / SET        the holds of an hour
+//	BUDGET#<account>#<action>#<hour> / RAISE      by how much people have raised it, and who
 //	SETTING#guard / SETTING                       mode, protected list, limits: what must take effect at once
 //
 // Index "open" (gpk / gsk) is sparse: only what still needs work is in it, sharded over four partitions a group:

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"firebreak/functions"
 	"firebreak/lib/fault"
 	"firebreak/lib/finding"
 	"firebreak/lib/incident"
@@ -95,17 +96,22 @@ type Use struct {
 // notify is the action that tells people.
 const notify = "notify"
 
-// Actions are the actions of this version, by name.
+// Actions are the actions of this version, by name: what the folders of functions say of themselves. Where they cannot be read
+// there are none, and no playbook that acts is accepted.
 func Actions() map[string]Use {
-	return map[string]Use{
-		"isolate-instance":    {Target: "instance"},
-		"snapshot-volumes":    {Target: "instance"},
-		"revoke-sessions":     {Target: "role"},
-		"deactivate-keys":     {Target: "user"},
-		"block-public-access": {Target: "bucket"},
-		notify:                {},
-		"terminate-instance":  {Target: "instance", Destroys: true},
+	all, err := functions.Actions()
+	if err != nil {
+		return nil
 	}
+	out := map[string]Use{}
+	for name, a := range all {
+		use := Use{Target: a.Target, Destroys: a.Destroys}
+		if a.Target == "any" {
+			use.Target = ""
+		}
+		out[name] = use
+	}
+	return out
 }
 
 //go:embed builtin.yaml

@@ -60,6 +60,7 @@ type world struct {
 	executions map[string]*execution // by ARN
 	starts     []string
 	deny       error // what starting answers
+	ends       func(*execution)
 	calls      []string
 }
 
@@ -72,6 +73,8 @@ type message struct {
 type execution struct {
 	input   string
 	running bool
+	// output of one that succeeded, cause of one that failed.
+	output, cause string
 }
 
 func newWorld(t *testing.T) *world {
@@ -187,6 +190,9 @@ func (w *world) StartExecution(_ context.Context, in *sfn.StartExecutionInput, _
 		return nil, &sfntypes.ExecutionAlreadyExists{}
 	}
 	w.executions[arn] = &execution{input: *in.Input, running: true}
+	if w.ends != nil {
+		w.ends(w.executions[arn])
+	}
 	w.starts = append(w.starts, *in.Name)
 	return &sfn.StartExecutionOutput{ExecutionArn: &arn}, nil
 }
@@ -197,8 +203,13 @@ func (w *world) DescribeExecution(_ context.Context, in *sfn.DescribeExecutionIn
 		return nil, &sfntypes.ExecutionDoesNotExist{}
 	}
 	out := &sfn.DescribeExecutionOutput{Input: &e.input, Status: sfntypes.ExecutionStatusFailed}
-	if e.running {
+	switch {
+	case e.running:
 		out.Status = sfntypes.ExecutionStatusRunning
+	case e.output != "":
+		out.Status, out.Output = sfntypes.ExecutionStatusSucceeded, &e.output
+	case e.cause != "":
+		out.Cause = &e.cause
 	}
 	return out, nil
 }
