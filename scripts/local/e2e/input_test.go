@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -15,136 +16,208 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
-	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
+	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
 )
 
-// says fails the test unless some text that a person finds about the event names the thing.
-func says(t *testing.T, name string, texts ...string) {
-	t.Helper()
-	if !strings.Contains(strings.Join(texts, "\n"), name) {
-		t.Errorf("nothing names %q in:\n%s", name, strings.Join(texts, "\n"))
-	}
-}
-
-func TestWhatIsNoEventIsADeadLetter(t *testing.T) {
-	for name, c := range map[string]struct{ input, names string }{
-		"a text":         {`"an event that is no object"`, "not a json object"},
-		"an empty event": {`{}`, "source"},
-		"a broken detail": {`{"source":"aws.guardduty","detail-type":"GuardDuty Finding","account":"222222222222","region":"us-east-1","detail":"{\"id\":"}`,
-			"recorded"},
+// Wrong input, from the member's bus: each ends recorded, with words that name the thing, and nothing is changed.
+func TestFindingsThatMayNotActAreRecorded(t *testing.T) {
+	i := instance(t)
+	for what, c := range map[string]struct {
+		event world.Event
+		says  string
+	}{
+		"no resources":               {sample(t, "guardduty-no-resources"), ""},
+		"an unknown account":         {sample(t, "guardduty-unknown-account"), "333333333333"},
+		"a region that is not ours":  {sample(t, "guardduty-region-not-enabled"), "eu-central-1"},
+		"a sample":                   {sample(t, "guardduty-sample"), "sample"},
+		"an archived one":            {sample(t, "guardduty-archived"), "archived"},
+		"one that contradicts":       {sample(t, "guardduty-contradictory"), ""},
+		"severity missing":           {sample(t, "guardduty-severity-missing"), "severity"},
+		"severity as text":           {mining(t, i).Set("high", "severity"), "severity"},
+		"archived as text":           {mining(t, i).Set("no", "service", "archived"), "archived"},
+		"type missing":               {mining(t, i).Without("type"), "type"},
+		"no id":                      {mining(t, i).Without("id"), "id"},
+		"an instance id with quotes": {mining(t, i).Set(`i-" or "1"="1`, "resource", "instanceDetails", "instanceId"), ""},
+		"resource is a list":         {mining(t, i).Set([]any{1, 2}, "resource"), ""},
+		"an unknown type":            {sample(t, "guardduty-unknown-type"), ""},
+		"a cluster":                  {sample(t, "guardduty-kubernetes"), ""},
+		"root":                       {sample(t, "guardduty-root-usage"), ""},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(what, func(t *testing.T) {
 			since := time.Now()
-			arn := must(hub.Start(t.Context(), "", c.input))(t)
+			if c.event.ID() == "" {
+				c.event = c.event.Set(name("marker"), "title")
+			}
+			put(t, c.event)
+			needle := c.event.ID()
+			if needle == "" {
+				needle = c.event.Detail["title"].(string)
+			}
+			arn := must(hub.Started(t.Context(), needle, 1))(t)
 			run := must(hub.End(t.Context(), arn))(t)
-			if run.Ending() != "NeedsPerson" && run.Ending() != "Recorded" {
-				t.Fatal(show(run))
-			}
-			texts := []string{run.Cause, run.Output}
-			if run.Ending() == "NeedsPerson" {
-				texts = append(texts, letter(t, world.Incident, arn))
-			}
-			says(t, c.names, strings.ToLower(strings.Join(texts, "\n")))
-			made := must(platform.Decided(since, func(d world.Decision) bool { return d.Changes() }))(t)
-			if len(made) > 0 {
-				t.Errorf("something was changed: %+v", made)
-			}
-		})
-	}
-}
-
-func TestFindingsThatCannotBeActedOnAreTold(t *testing.T) {
-	for sampled, names := range map[string]string{
-		"guardduty-no-resources":       "needs an instance, and the finding names none",
-		"guardduty-unknown-account":    "account",
-		"guardduty-region-not-enabled": "region",
-	} {
-		t.Run(sampled, func(t *testing.T) {
-			since, finding := time.Now(), sample(t, sampled)
-			put(t, finding)
-			run := settle(t, finding)
 			if run.Ending() != "Recorded" {
-				t.Fatal(show(run))
+				t.Errorf("%s", show(run))
 			}
-			meta := must(hub.Meta(t.Context(), finding.Incident()))(t)
-			if meta.Status != incident.Recorded {
-				t.Errorf("the incident is %s", meta.Status)
+			if found := must(hub.Dump(t.Context()))(t); !strings.Contains(found, run.Name) {
+				t.Error("the ledger does not know of it")
+			} else if c.says != "" {
+				for _, line := range strings.Split(found, "\n") {
+					if strings.Contains(line, run.Name) && strings.Contains(line, c.says) {
+						unchanged(t, since, c.event.Incident())
+						return
+					}
+				}
+				t.Errorf("no record of it names %q", c.says)
 			}
-			texts := []string{}
-			for _, e := range must(hub.Timeline(t.Context(), finding.Incident()))(t) {
-				texts = append(texts, e.What, e.Why)
-			}
-			says(t, names, texts...)
-			unchanged(t, since, finding.Incident())
+			unchanged(t, since, c.event.Incident())
 		})
+	}
+	isolated(t, i, false)
+}
+
+// What no rule lets through, put in by hand.
+func TestInputThatIsNoEvent(t *testing.T) {
+	for what, c := range map[string]struct{ input, ending, says string }{
+		"another object":           {`{"hello":"world"}`, "Recorded", "source"},
+		"a list":                   {`[1,2,3]`, "NeedsPerson", "list"},
+		"a string":                 {`"finding"`, "NeedsPerson", "string"},
+		"null":                     {`null`, "NeedsPerson", ""},
+		"a source that is not AWS": {`{"version":"0","id":"1","source":"com.example","detail-type":"GuardDuty Finding","account":"222222222222","region":"us-east-1","detail":{"id":"x","severity":9}}`, "Recorded", "com.example"},
+		"detail is text":           {`{"version":"0","id":"2","source":"aws.guardduty","detail-type":"GuardDuty Finding","account":"222222222222","region":"us-east-1","detail":"boom"}`, "Recorded", ""},
+		"a resumption of nothing":  {`{"resume":{}}`, "NeedsPerson", "incident"},
+		"a resumption of unknown":  {`{"resume":{"incident":"INC-AAAAAAAAAAAAAAAA","episode":1,"run":1,"from":"x","steps":[],"approval":0,"reason":"r"}}`, "NeedsPerson", "INC-AAAAAAAAAAAAAAAA"},
+		"a resumption with more":   {`{"resume":{"incident":"INC-AAAAAAAAAAAAAAAA","episode":1,"mode":"act"}}`, "NeedsPerson", "mode"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			run := must(hub.End(t.Context(), must(hub.Start(t.Context(), name("wrong"), c.input))(t)))(t)
+			if run.Ending() != c.ending {
+				t.Fatalf("want %s: %s", c.ending, show(run))
+			}
+			var said string
+			if c.ending == "NeedsPerson" {
+				said = letter(t, world.Incident, run.ARN)
+			} else {
+				said = must(hub.Dump(t.Context()))(t)
+			}
+			if !strings.Contains(said, c.says) {
+				t.Errorf("nothing names %q: %s", c.says, run.Cause)
+			}
+		})
+	}
+	// only the machine's own steps are carried out: a resumption cannot bring others
+	bucket, finding := public(t)
+	put(t, finding)
+	settle(t, finding)
+	i := instance(t)
+	resume, err := json.Marshal(map[string]any{"resume": incident.Resume{
+		Incident: finding.Incident(), Episode: 1, Run: 1, Reason: "smuggled", Steps: []incident.Step{{Action: "isolate-instance", Target: i.ARN}},
+	}})
+	check(t, err)
+	run := must(hub.End(t.Context(), must(hub.Start(t.Context(), name("wrong"), string(resume)))(t)))(t)
+	if run.Ending() != "NeedsPerson" || !strings.Contains(run.Cause, i.ARN) {
+		t.Errorf("a step of no plan: %s", show(run))
+	}
+	isolated(t, i, false)
+	if on := must(member.Blocked(t.Context(), bucket))(t); on != 4 {
+		t.Errorf("%d flags", on)
 	}
 }
 
-func TestAnInstanceThatIsGoneIsContained(t *testing.T) {
+// AWS does not take what is no JSON (InvalidExecutionInput); the local machine takes it as an object without anything in it.
+func TestMalformedJSON(t *testing.T) {
+	arn, err := hub.Start(t.Context(), name("malformed"), `{"detail":`)
+	if err != nil {
+		return
+	}
+	run := must(hub.End(t.Context(), arn))(t)
+	if run.Ending() != "Recorded" {
+		t.Errorf("%s", show(run))
+	}
+}
+
+func TestAnInstanceThatIsGone(t *testing.T) {
 	since := time.Now()
-	gone := world.Instance{ID: "i-0abcdef1234567890", Role: "no-such-role"}
-	finding := mining(t, gone)
+	finding := mining(t, world.Instance{ID: "i-0123456789abcdef0"})
 	put(t, finding)
-	run := asks(t, finding)
-	got := outcomes(t, finding.Incident())
-	for _, action := range []string{"isolate-instance", "snapshot-volumes"} {
-		if got[action] != incident.Gone {
-			t.Errorf("%s is %q, want gone (%s)", action, got[action], show(run))
+	arn := must(hub.Started(t.Context(), finding.ID(), 1))(t)
+	run := must(hub.Follow(t.Context(), arn, time.Minute, nil, func(r world.Run) bool { return r.Ending() == "RequestApproval" }))(t)
+	if !run.Ended() {
+		asks(t, finding)
+		decide(t, finding.Incident(), world.ToDestroy, "approve", "i-0123456789abcdef0", "alice", "bob")
+		run = must(hub.End(t.Context(), arn))(t)
+	}
+	if run.Status != "SUCCEEDED" {
+		t.Errorf("%s", show(run))
+	}
+	for action, outcome := range outcomes(t, finding.Incident()) {
+		if action != "notify" && outcome != incident.Gone {
+			t.Errorf("%s is %s, want gone", action, outcome)
 		}
 	}
-	r := must(hub.Result(t.Context(), finding.Incident(), "isolate-instance"))(t)
-	says(t, gone.ID, r.Target+" "+r.Reason)
 	unchanged(t, since, finding.Incident())
 }
 
-// withParameter gives an SSM parameter another value for the rest of the test; environments that read the earlier one end.
-func withParameter(t *testing.T, name, value string) {
-	t.Helper()
-	was := must(hub.SSM.GetParameter(t.Context(), &ssm.GetParameterInput{Name: &name}))(t)
-	write := func(ctx context.Context, v string) error {
-		_, err := hub.SSM.PutParameter(ctx, &ssm.PutParameterInput{Name: &name, Value: &v, Type: types.ParameterTypeString, Overwrite: aws.Bool(true)})
-		platform.Kill("firebreak-classify-finding")
-		return err
-	}
-	check(t, write(t.Context(), value))
-	t.Cleanup(func() { check(t, write(context.Background(), aws.ToString(was.Parameter.Value))) })
-}
-
-func TestWithoutPlaybookNothingIsDone(t *testing.T) {
-	for name, value := range map[string]string{"empty": `{"source":""}`, "unknown": `{"source":"mine"}`, "broken": `{`} {
-		t.Run(name, func(t *testing.T) {
-			withParameter(t, "/firebreak/playbook", value)
-			since := time.Now()
-			_, finding := public(t)
-			put(t, finding)
-			run := settle(t, finding)
-			if run.Ending() != "NeedsPerson" {
-				t.Fatal(show(run))
+// Without settings nothing is done, and a person is told which are missing.
+func TestSettingsThatAreMissing(t *testing.T) {
+	for _, c := range []struct{ parameter, value, says string }{
+		{"accounts", "", "/firebreak/accounts"},
+		{"action", "", "/firebreak/action"},
+		{"playbook", `{"source":""}`, "playbook"},
+		{"playbook", `{"source":"s3://nowhere/playbook.yaml"}`, "nowhere"},
+		{"approval", `{"linkAlone":"always"}`, "always"},
+		{"accounts", `{`, "/firebreak/accounts"},
+	} {
+		t.Run(c.parameter+" "+c.value, func(t *testing.T) {
+			parameter := aws.String("/firebreak/" + c.parameter)
+			was := must(hub.SSM.GetParameter(t.Context(), &ssm.GetParameterInput{Name: parameter}))(t)
+			restore := func(ctx context.Context) {
+				_, err := hub.SSM.PutParameter(ctx, &ssm.PutParameterInput{Name: parameter, Value: was.Parameter.Value, Type: ssmtypes.ParameterTypeString, Overwrite: aws.Bool(true)})
+				check(t, err)
+				forget(t)
 			}
-			says(t, "playbook", run.Cause, letter(t, world.Incident, run.ARN))
-			unchanged(t, since, finding.Incident())
+			t.Cleanup(func() { restore(context.Background()) })
+			if c.value == "" {
+				must(hub.SSM.DeleteParameter(t.Context(), &ssm.DeleteParameterInput{Name: parameter}))(t)
+			} else {
+				must(hub.SSM.PutParameter(t.Context(), &ssm.PutParameterInput{Name: parameter, Value: &c.value, Type: ssmtypes.ParameterTypeString, Overwrite: aws.Bool(true)}))(t)
+			}
+			forget(t)
+			doesNothing(t, c.says)
 		})
 	}
 }
 
-func TestWithoutSettingsNothingIsDone(t *testing.T) {
+// forget ends the idle environments of the functions that decide: they keep settings for a minute.
+func forget(t testing.TB) {
+	t.Helper()
+	for _, f := range []string{"firebreak-classify-finding", "firebreak-block-public-access"} {
+		platform.Kill(f)
+		check(t, world.Until(context.Background(), 10*time.Second, "no worker of "+f, func(context.Context) (bool, error) { return len(platform.Workers(f)) == 0, nil }))
+	}
+}
+
+// doesNothing puts a finding that would be contained and sees that it is not.
+func doesNothing(t *testing.T, says string) {
+	t.Helper()
+	since := time.Now()
+	bucket, finding := public(t)
+	put(t, finding)
+	run := settle(t, finding)
+	if run.Ending() != "NeedsPerson" || !strings.Contains(letter(t, world.Incident, run.ARN), says) {
+		t.Errorf("nothing names %q: %s", says, show(run))
+	}
+	if on := must(member.Blocked(t.Context(), bucket))(t); on != 0 {
+		t.Errorf("%d flags are on", on)
+	}
+	unchanged(t, since, finding.Incident())
+}
+
+func TestGuardsSettingsThatAreMissing(t *testing.T) {
 	it := must(ledger.Load[setting.Guard](t.Context(), hub.Store, setting.GuardKey))(t)
 	check(t, hub.Store.Delete(t.Context(), setting.GuardKey, it.Version))
 	t.Cleanup(func() {
-		it.Version = 0
-		check(t, ledger.Save(context.Background(), hub.Store, &it))
+		back := ledger.Item[setting.Guard]{Key: setting.GuardKey, Value: it.Value}
+		check(t, ledger.Save(context.Background(), hub.Store, &back))
 	})
-	bucket, finding := public(t)
-	since := time.Now()
-	put(t, finding)
-	run := settle(t, finding)
-	if run.Ending() != "NeedsPerson" {
-		t.Fatal(show(run))
-	}
-	says(t, "settings", run.Cause)
-	says(t, "settings", letter(t, world.Incident, run.ARN))
-	if on, err := member.Blocked(t.Context(), bucket); on != 0 || err != nil {
-		t.Errorf("%d flags are on (%v)", on, err)
-	}
-	unchanged(t, since, finding.Incident())
+	doesNothing(t, "SETTING#guard")
 }
