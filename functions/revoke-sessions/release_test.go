@@ -16,5 +16,5 @@ func TestPlansChangeNothingAndTheUndoDoesWhatItsPlanSays(t *testing.T) {
 		changes: func(context.Context, action.Call) (changes, error) { sessions++; return f, nil },
 		now:     func() time.Time { return actiontest.Start },
 	})
-	w.Cycle(role, nil, func() int { return sessions })
+	w.Cycle(web, nil, func() int { return sessions })
 }
