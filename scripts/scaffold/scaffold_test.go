@@ -162,7 +162,7 @@ func TestANewActionTakesNoEditOfASharedGoFile(t *testing.T) {
 					t.Errorf("the second time changed %s", file)
 				}
 			}
-			cmd := exec.Command("go", "test", "-trimpath", "-vet=off", "./functions/"+action, "./statemachines", "./cloudformation", "./scripts/catalogue")
+			cmd := exec.Command("go", "test", "-short", "-trimpath", "-vet=off", "./functions/"+action, "./statemachines", "./cloudformation", "./scripts/catalogue")
 			cmd.Dir = dir
 			if said, err := cmd.CombinedOutput(); err != nil {
 				t.Errorf("with the frame the tests fail: %v\n%s", err, said)
