@@ -327,7 +327,7 @@ func (r *run) answer(state string, q *http.Request, body []byte) answer {
 		return gives("plan-release/release")
 	case state == "CloseRelease":
 		return gives("close-release/released")
-	case strings.HasPrefix(state, "Close"):
+	case closing(payload):
 		var request incident.CloseRequest
 		_ = json.Unmarshal(payload, &request)
 		return gives("close-incident/" + asl.Folder(strings.TrimPrefix(string(request.Ending), "Approval")))
@@ -336,6 +336,12 @@ func (r *run) answer(state string, q *http.Request, body []byte) answer {
 		_ = json.Unmarshal(payload, &request)
 		return gives(folder + "/" + map[bool]string{true: "restored", false: "applied"}[request.Mode.Undoes()])
 	}
+}
+
+// closing tells whether a payload is for close-incident: nothing else claims an ending.
+func closing(payload []byte) bool {
+	var in map[string]json.RawMessage
+	return json.Unmarshal(payload, &in) == nil && in["ending"] != nil
 }
 
 // takes decodes a payload strictly into the type that the function takes, and looks for what must not be missing.
@@ -370,7 +376,7 @@ func (r *run) takes(state string, payload []byte) error {
 			err = first(err, fmt.Errorf("results, the release or its incident are missing"))
 		}
 		return first(err, named(in.State, state, in.Execution))
-	case strings.HasPrefix(state, "Close"):
+	case closing(payload):
 		var in incident.CloseRequest
 		err := strict(payload, &in)
 		if in.Contain == nil || in.Eradicate == nil || in.Incident.ID == "" {

@@ -301,7 +301,7 @@ func TestStatesAreNamedAfterTheirFunctions(t *testing.T) {
 			continue
 		}
 		want := s.Name
-		if strings.HasPrefix(s.Name, "Close") && s.Name != "CloseRelease" {
+		if payload, _ := s.Arguments["Payload"].(map[string]any); payload["ending"] != nil {
 			want = "CloseIncident"
 		}
 		if got := function(s); got != want+"Function" {

@@ -89,6 +89,11 @@ func TestPlansOfEveryKindWriteNothing(t *testing.T) {
 	}
 }
 
+// installation settles in a millisecond.
+func installation() *setting.Installation {
+	return setting.Fixed(setting.Installed{Action: setting.Action{SettleMilliseconds: 1, LeaseSeconds: 90}})
+}
+
 // keepsake is a door that nobody opens again.
 type keepsake struct{ *door }
 
@@ -96,8 +101,7 @@ func (keepsake) NoUndo() string { return "it is evidence" }
 
 func TestWhatHasNoUndoSaysWhy(t *testing.T) {
 	w := newWorld(t, &door{state: State{"a": "open"}})
-	in := setting.Installed{Action: setting.Action{SettleMilliseconds: 1, LeaseSeconds: 90}}
-	w.do = NewSpine(w.store, setting.Fixed(in)).Containing("shut-door", keepsake{w.door})
+	w.do = NewSpine(w.store, installation()).Containing("shut-door", keepsake{w.door})
 	w.must(request(incident.Apply, "INC-A", first), incident.Applied)
 	for _, mode := range []incident.Mode{incident.LookUndo, incident.Undo} {
 		if got := w.must(request(mode, "INC-A", first), incident.Refused); got.Reason != "shut-door has no undo: it is evidence" {

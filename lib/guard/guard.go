@@ -127,18 +127,21 @@ const Stem = "firebreak"
 // Forwarder is the stem of the names that the member template makes besides the roles: its forwarding role and dead letters.
 const Forwarder = "firebreak-forwarder"
 
-// self refuses Firebreak's own resources. In the hub everything with our name is ours. In a member account only the names
-// that the member template makes are: a wider rule would let an attacker hide behind a name of their choice.
+// unnamed are services whose resources carry ids instead of names: in the hub account ours cannot be told from others.
+var unnamed = []string{"kms", "apigateway", "execute-api"}
+
+// self refuses Firebreak's own resources. In the hub everything with our name is ours, wherever in the ARN it stands (a log
+// group, a version of a function, a parameter), and so is what has no name. In a member account only the names that the member
+// template makes are: a wider rule would let an attacker hide behind a name of their choice.
 func self(t incident.Target, hub string) *Refusal {
-	name := t.Name()
-	if i := strings.LastIndexAny(name, ":"); i >= 0 {
-		name = name[i+1:]
+	ours := t.Account == hub && slices.Contains(unnamed, t.Service)
+	for _, name := range strings.FieldsFunc(t.Resource, func(r rune) bool { return r == '/' || r == ':' }) {
+		ours = ours || t.Account == hub && (name == Stem || strings.HasPrefix(name, Stem+"-"))
+		ours = ours || name == Forwarder || name == Forwarder+"-"+t.Region || name == Forwarder+"-calls"
+		for _, r := range account.Roles() {
+			ours = ours || t.Service == "iam" && name == account.RolePrefix+string(r)
+		}
 	}
-	ours := t.Account == hub && (name == Stem || strings.HasPrefix(name, Stem+"-"))
-	for _, r := range account.Roles() {
-		ours = ours || t.Service == "iam" && name == account.RolePrefix+string(r)
-	}
-	ours = ours || name == Forwarder || name == Forwarder+"-"+t.Region
 	if ours {
 		return &Refusal{Self, fmt.Sprintf("%s is part of Firebreak: it is never changed by Firebreak. If it is compromised, a person must act", t.ARN)}
 	}

@@ -120,7 +120,7 @@ func (r released) print(w io.Writer) {
 	for _, s := range r.Kept {
 		fmt.Fprintf(w, "%-20s %s  KEPT: %s\n", s.Action, short(s.Target), plain(s.Reason, 300))
 	}
-	fmt.Fprintf(w, "\n%s: %s\n", r.Ending, plain(r.Summary, 2000))
+	fmt.Fprintf(w, "\n%s: %s\n", r.Ending, plain(strings.TrimPrefix(r.Summary, "released: "), 2000))
 }
 
 // releaser is the ARN of the machine that releases, beside the one that responds.

@@ -480,7 +480,7 @@ func (d *demo) override(ctx context.Context, t *tale) error {
 }
 
 func (d *demo) nothingLost(ctx context.Context) error {
-	d.chapter("8  Nothing is lost")
+	d.chapter("9  Nothing is lost")
 	for _, q := range world.Queues {
 		letters, err := d.hub.Letters(ctx, q)
 		if !d.yes { // whoever looks on may have decided about the protected instance meanwhile, any way they like

@@ -46,7 +46,7 @@ func TestReleased(t *testing.T) {
 	unchanged(t, since, id)
 
 	told := must(release(t, id, "--why", "a false alarm"))(t)
-	if !strings.Contains(told, "Released: released: ") {
+	if !strings.Contains(told, "\nReleased: ") {
 		t.Errorf("it says\n%s", told)
 	}
 	isolated(t, i, false)
