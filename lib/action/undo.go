@@ -97,7 +97,7 @@ func (r *run) lookUndo(ctx context.Context, c Containment) error {
 		r.done.Outcome, r.done.Changes, r.done.Reason = incident.Drifted, drift, "nothing would be changed; a person may restore all the same with --force"
 		return nil
 	}
-	r.done.Outcome, r.done.Changes = incident.Planned, Diff(now, back(now, h.Before))
+	r.done.Outcome, r.done.Changes = incident.Planned, Diff(now, r.back(now))
 	if len(drift) > 0 {
 		r.done.Reason = "it would be restored by force, although " + words(drift)
 	}
@@ -119,15 +119,26 @@ func (r *run) mayUndo(ctx context.Context, c Containment) (setting.Guard, error)
 	return set, nil
 }
 
-// back is now with the fields as they were before; a field that the resource does not have any more stays away.
-func back(now, before State) State {
+// back is now with the fields as they were before; a part that is gone stays away.
+func (r *run) back(now State) State {
 	out := maps.Clone(now)
-	for f, v := range before {
-		if _, has := now[f]; has {
+	for f, v := range r.hold.Value.Before {
+		if !r.gone(f, now) {
 			out[f] = v
 		}
 	}
 	return out
+}
+
+// gone tells whether a field is away although we left it there: a part of the resource (an interface, a key) that somebody
+// deleted since, and that cannot come back. What we took away ourselves can.
+func (r *run) gone(f string, now State) bool {
+	left := State(r.hold.Value.After)
+	if left == nil {
+		left = over(r.hold.Value.Before, r.hold.Value.Intent)
+	}
+	_, has := now[f]
+	return !has && left[f] != ""
 }
 
 // drift says what stands in the way of restoring: what differs from what we left, and what an action wants a person for.
@@ -177,7 +188,7 @@ func (r *run) restore(ctx context.Context, c Containment, now State) (State, err
 			if err != nil {
 				return nil, err
 			}
-			if now = s; same(s, before) {
+			if now = s; r.same(s) {
 				return s, nil
 			}
 			if err := pause(ctx, settle/5); err != nil {
@@ -188,11 +199,10 @@ func (r *run) restore(ctx context.Context, c Containment, now State) (State, err
 	return nil, fault.New(fault.NotVerified, "restored %d times, and each time it differed when read again: %s", rounds, words(Diff(before, now)))
 }
 
-// same tells whether every field of before has its value again. A field that the resource does not have any more (an
-// interface, a key that was deleted since) cannot come back; drift has told of it.
-func same(now, before State) bool {
-	for f, v := range before {
-		if is, has := now[f]; has && is != v {
+// same tells whether every field has its value of before again; of parts that are gone drift has told.
+func (r *run) same(now State) bool {
+	for f, v := range r.hold.Value.Before {
+		if now[f] != v && !r.gone(f, now) {
 			return false
 		}
 	}

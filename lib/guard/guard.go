@@ -124,6 +124,9 @@ func hubAccount(execution string) string {
 // Stem begins the name of everything that Firebreak's templates make in the hub account.
 const Stem = "firebreak"
 
+// Quarantine is the managed policy of each account that quarantine-principal attaches.
+const Quarantine = "FirebreakQuarantine"
+
 // Forwarder is the stem of the names that the member template makes besides the roles: its forwarding role and dead letters.
 const Forwarder = "firebreak-forwarder"
 
@@ -137,6 +140,7 @@ func self(t incident.Target, hub string) *Refusal {
 	ours := t.Account == hub && slices.Contains(unnamed, t.Service)
 	for _, name := range strings.FieldsFunc(t.Resource, func(r rune) bool { return r == '/' || r == ':' }) {
 		ours = ours || t.Account == hub && (name == Stem || strings.HasPrefix(name, Stem+"-"))
+		ours = ours || t.Service == "iam" && t.Resource == "policy/"+Quarantine
 		ours = ours || name == Forwarder || name == Forwarder+"-"+t.Region || name == Forwarder+"-calls"
 		for _, r := range account.Roles() {
 			ours = ours || t.Service == "iam" && name == account.RolePrefix+string(r)

@@ -36,6 +36,7 @@ var arns = map[string]struct{ property, arn string }{
 	"AWS::Scheduler::Schedule":         {"Name", "arn:aws:scheduler:us-east-1:ACCOUNT:schedule/default/NAME"},
 	"AWS::SecretsManager::Secret":      {"Name", "arn:aws:secretsmanager:us-east-1:ACCOUNT:secret:NAME-AbCdEf"},
 	"AWS::StepFunctions::StateMachine": {"StateMachineName", "arn:aws:states:us-east-1:ACCOUNT:stateMachine:NAME"},
+	"AWS::IAM::ManagedPolicy":          {"ManagedPolicyName", "arn:aws:iam::ACCOUNT:policy/NAME"},
 	"AWS::ApiGatewayV2::Api":           {"", "arn:aws:apigateway:us-east-1::/apis/a1b2c3d4e5"},
 }
 
