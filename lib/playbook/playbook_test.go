@@ -11,6 +11,7 @@ import (
 	"firebreak/lib/fault"
 	"firebreak/lib/finding"
 	"firebreak/lib/incident"
+	"firebreak/lib/setting"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -286,7 +287,7 @@ func TestAPlaybookThatIsWrongIsRefusedWithItsLine(t *testing.T) {
 	if _, err := Parse("p.yaml", []byte(good), Actions()); err != nil {
 		t.Errorf("the good one: %v", err)
 	}
-	if _, err := Load("s3://somewhere"); !fault.Is(err, fault.Unreadable) {
+	if _, err := NewLibrary(nil).Load(t.Context(), setting.Playbook{Source: "elsewhere"}); !fault.Is(err, fault.Unreadable) {
 		t.Errorf("an unknown source gives %v", err)
 	}
 }
