@@ -92,7 +92,7 @@ func newWorld(t *testing.T) *world {
 	w := &world{store: ledger.NewMemory(), kept: &bucket{kept: map[string]string{}}, runs: &machines{started: map[string]string{}}, clock: start.Add(time.Second)}
 	w.handler = handler{
 		store: w.store, settings: setting.Fixed(installed()), evidence: w.kept, bucket: "firebreak-evidence", machine: w.runs,
-		respond: machineARN, decode: finding.Decode, load: playbook.Load, now: func() time.Time { return w.clock },
+		respond: machineARN, decode: finding.Decode, load: playbook.NewLibrary(nil).Load, now: func() time.Time { return w.clock },
 	}
 	w.setGuard(t, 25)
 	return w
@@ -572,7 +572,7 @@ func TestWhatCannotBeReadActsOnNothing(t *testing.T) {
 		{"settings missing", func(w *world) { w.settings = unreadable{} }, raw, fault.Unreadable, "/firebreak/accounts"},
 		{"guard missing", func(w *world) { w.store = ledger.NewMemory(); w.handler.store = w.store }, raw, fault.Unreadable, "SETTING#guard"},
 		{"empty playbook", func(w *world) {
-			w.load = func(string) (*playbook.Book, error) { return playbook.Parse("p.yaml", nil, playbook.Actions()) }
+			w.load = func(context.Context, setting.Playbook) (*playbook.Book, error) { return playbook.Parse("p.yaml", nil, playbook.Actions()) }
 		}, raw, fault.Unreadable, "p.yaml:1: the file is empty"},
 		{"unknown playbook", func(w *world) {
 			in := installed()

@@ -114,7 +114,7 @@ func decodeGuardDuty(e event) []reading {
 // decides fills and checks what decides. A finding that contradicts itself here is refused: nobody can say whom it is about.
 func (f *Finding) decides(e event, d tree) *Refusal {
 	doubt := func(format string, args ...any) *Refusal {
-		return e.unreadable(*f, "a GuardDuty finding", format, args...)
+		return e.refuse(true, "a GuardDuty finding that cannot be read: "+format, args...)
 	}
 	score, graded := d.number("severity")
 	if graded = graded && score >= 0 && score <= 10; graded {

@@ -67,8 +67,8 @@ type scanner struct {
 	beganLine, beganColumn int
 	buf                    []byte
 
-	// list: in an array at top level; more: one element was read in it.
-	list, more bool
+	// list: in an array at top level; more: one element was read in it; comma: another has to follow.
+	list, more, comma bool
 }
 
 // maxNesting is encoding/json's own limit.
@@ -158,14 +158,13 @@ func (s *scanner) record() ([]byte, error) {
 		s.space()
 		c, err := s.peek()
 		switch {
-		case s.list && c == ']' && err == nil:
+		case s.list && !s.comma && c == ']' && err == nil:
 			s.take()
 			s.list = false
 			continue
 		case s.list && s.more && c == ',' && err == nil:
 			s.take()
-			s.space()
-			s.more = false
+			s.more, s.comma = false, true
 			continue
 		case s.list && errors.Is(err, io.EOF):
 			s.list = false
@@ -176,8 +175,7 @@ func (s *scanner) record() ([]byte, error) {
 			return nil, err
 		case !s.list && c == '[':
 			s.take()
-			s.list, s.more = true, false
-			s.space()
+			s.list, s.more, s.comma = true, false, false
 			continue
 		}
 		break
@@ -187,7 +185,7 @@ func (s *scanner) record() ([]byte, error) {
 	if err := s.value(0); err != nil {
 		return nil, s.unfinished(err)
 	}
-	s.more = true
+	s.more, s.comma = true, false
 	return s.buf, nil
 }
 
@@ -208,7 +206,7 @@ func (s *scanner) skip() error {
 	if i := bytes.Index(s.buf, []byte("\n{")); i >= 0 {
 		s.line, s.column = s.beganLine+bytes.Count(s.buf[:i+1], []byte("\n")), 1
 		s.back = append(bytes.Clone(s.buf[i+1:]), s.back...)
-		s.more = false
+		s.more, s.comma = false, false
 		return nil
 	}
 	for {
@@ -222,7 +220,7 @@ func (s *scanner) skip() error {
 			return err
 		}
 		if c == '{' && s.column == 1 {
-			s.more = false
+			s.more, s.comma = false, false
 			return nil
 		}
 		s.take()

@@ -142,7 +142,7 @@ func Actions() map[string]Use {
 		"encrypt-bucket":         {Targets: []string{"bucket"}, With: []string{"key"}},
 		"revoke-ingress":         {Targets: []string{"security-group"}},
 		"remove-external-access": {Targets: []string{"resource", "bucket", "role"}, With: []string{"principal"}},
-		"restart-trail":          {Targets: []string{"trail"}},
+		"restart-trail":          {Targets: []string{"trail"}, With: []string{"selectors"}},
 		notify:                   {},
 		"terminate-instance":     {Targets: []string{"instance"}, Destroys: true},
 		"delete-keys":            {Targets: []string{"user", "key"}, With: []string{"keyId"}, Destroys: true},
@@ -227,7 +227,7 @@ func (b *Book) Decide(f finding.Finding, limit int) Decision {
 		d.cap(limit)
 		d.Plan.Contain = append(d.Plan.Contain, telling(f))
 	case len(r.Contain) > 0:
-		return d.tell(f, fmt.Sprintf("rule %s cannot act: the finding names none of what it contains, or not for certain (%s)", r.Name, strings.Join(passed, "; ")))
+		return d.tell(f, fmt.Sprintf("rule %s cannot act: the finding names nothing that it contains%s", r.Name, strings.Join(append([]string{""}, passed...), "; ")))
 	case r.Notify != nil && !r.Notify.From.Above(d.Band):
 		if f.Principal.Doubt != "" {
 			return d.tell(f, r.reason()+" ("+f.Principal.Doubt+")")
@@ -422,6 +422,9 @@ func (s step) aim(r finding.Resource, f finding.Finding) (incident.Step, error) 
 	key := f.Principal.KeyID
 	if s.Target == aKey {
 		key = r.ID
+		if f.Principal.Kind == finding.WhoRoot {
+			return made, fmt.Errorf("%s: the key %s is the root user's, which only root itself can deactivate", s.Action, r.ID)
+		}
 		if made.Target = f.KeyTarget(r); made.Target == "" {
 			return made, fmt.Errorf("%s needs a key, and %q is none", s.Action, r.ID)
 		}
