@@ -31,28 +31,26 @@ type watch func(call) string
 
 // watched are the calls that are findings, by eventSource and eventName (CloudTrail User Guide, "CloudTrail record contents";
 // Lambda and others append a version to names, none of these do).
-func watched() map[string]watch {
-	return map[string]watch{
-		"ec2 AuthorizeSecurityGroupIngress":    opensGroup,
-		"ec2 ModifySecurityGroupRules":         opensGroup,
-		"ec2 ModifySnapshotAttribute":          sharesSnapshot,
-		"ec2 ModifyImageAttribute":             sharesImage,
-		"rds ModifyDBSnapshotAttribute":        sharesDBSnapshot,
-		"rds ModifyDBClusterSnapshotAttribute": sharesDBSnapshot,
-		"rds CreateDBInstance":                 publishesDatabase,
-		"rds ModifyDBInstance":                 publishesDatabase,
-		"rds RestoreDBInstanceFromDBSnapshot":  publishesDatabase,
-		"rds CreateDBCluster":                  publishesDatabase,
-		"rds ModifyDBCluster":                  publishesDatabase,
-		"cloudtrail StopLogging":               stopsTrail,
-		"cloudtrail DeleteTrail":               stopsTrail,
-		"cloudtrail PutEventSelectors":         narrowsTrail,
-		"s3 PutBucketAcl":                      publishesByACL,
-		"s3 PutObjectAcl":                      publishesByACL,
-		"s3 PutBucketPolicy":                   publishesByPolicy,
-		"signin ConsoleLogin":                  signsInAsRoot,
-		"iam CreateAccessKey":                  makesKey,
-	}
+var watched = map[string]watch{
+	"ec2 AuthorizeSecurityGroupIngress":    opensGroup,
+	"ec2 ModifySecurityGroupRules":         opensGroup,
+	"ec2 ModifySnapshotAttribute":          sharesSnapshot,
+	"ec2 ModifyImageAttribute":             sharesImage,
+	"rds ModifyDBSnapshotAttribute":        sharesDBSnapshot,
+	"rds ModifyDBClusterSnapshotAttribute": sharesDBSnapshot,
+	"rds CreateDBInstance":                 publishesDatabase,
+	"rds ModifyDBInstance":                 publishesDatabase,
+	"rds RestoreDBInstanceFromDBSnapshot":  publishesDatabase,
+	"rds CreateDBCluster":                  publishesDatabase,
+	"rds ModifyDBCluster":                  publishesDatabase,
+	"cloudtrail StopLogging":               stopsTrail,
+	"cloudtrail DeleteTrail":               stopsTrail,
+	"cloudtrail PutEventSelectors":         narrowsTrail,
+	"s3 PutBucketAcl":                      publishesByACL,
+	"s3 PutObjectAcl":                      publishesByACL,
+	"s3 PutBucketPolicy":                   publishesByPolicy,
+	"signin ConsoleLogin":                  signsInAsRoot,
+	"iam CreateAccessKey":                  makesKey,
 }
 
 // only says what is watched for in a call, where that is not plain.
@@ -68,7 +66,7 @@ func decodeCloudTrail(e event) []reading {
 	d := e.detail
 	service, _, _ := strings.Cut(d.text("eventSource"), ".")
 	name := d.text("eventName")
-	w := watched()[service+" "+name]
+	w := watched[service+" "+name]
 	if w == nil {
 		return e.refused(false, "not a finding: nobody watches for the call %s of %s", words(name, 80), words(service, 40))
 	}

@@ -30,18 +30,16 @@ type format struct {
 
 // formats that are read. A further one is a further file and a line here. Bare forms are asked in this order: those with a mark
 // of their own first, GuardDuty's last.
-func formats() []format {
-	return []format{
-		{envelope: isSecurityHub, bare: isSecurityHubRecord, decode: decodeSecurityHub},
-		{envelope: isConfig, bare: isConfigRecord, decode: decodeConfig},
-		{envelope: isAccessAnalyzer, bare: isAccessAnalyzerRecord, decode: decodeAccessAnalyzer},
-		{envelope: isInspector, bare: isInspectorRecord, decode: decodeInspector},
-		{envelope: isMacie, bare: isMacieRecord, decode: decodeMacie},
-		{envelope: isHealth, bare: isHealthRecord, decode: decodeHealth},
-		{envelope: isIncidentResponse, bare: isIncidentResponseRecord, decode: decodeIncidentResponse},
-		{envelope: isCloudTrail, bare: isCloudTrailRecord, decode: decodeCloudTrail},
-		{envelope: isGuardDuty, bare: isGuardDutyRecord, decode: decodeGuardDuty},
-	}
+var formats = []format{
+	{envelope: isSecurityHub, bare: isSecurityHubRecord, decode: decodeSecurityHub},
+	{envelope: isConfig, bare: isConfigRecord, decode: decodeConfig},
+	{envelope: isAccessAnalyzer, bare: isAccessAnalyzerRecord, decode: decodeAccessAnalyzer},
+	{envelope: isInspector, bare: isInspectorRecord, decode: decodeInspector},
+	{envelope: isMacie, bare: isMacieRecord, decode: decodeMacie},
+	{envelope: isHealth, bare: isHealthRecord, decode: decodeHealth},
+	{envelope: isIncidentResponse, bare: isIncidentResponseRecord, decode: decodeIncidentResponse},
+	{envelope: isCloudTrail, bare: isCloudTrailRecord, decode: decodeCloudTrail},
+	{envelope: isGuardDuty, bare: isGuardDutyRecord, decode: decodeGuardDuty},
 }
 
 // reading is one finding of an event, or the reason why it cannot be read.
@@ -160,7 +158,7 @@ func (e event) read() []reading {
 	case e.detail == nil:
 		return e.refused(tell, "not a finding: its detail is %s", formOf(e.whole.at("detail")))
 	}
-	for _, f := range formats() {
+	for _, f := range formats {
 		if e.source != "" && f.envelope(e) {
 			return f.decode(e)
 		}
@@ -190,7 +188,7 @@ var wrappers = []string{"Records", "Sns", "body", "Message", "Findings", "findin
 // readRecord reads a record without envelope: one of the formats, or something that carries some.
 func readRecord(t tree, depth int) []reading {
 	e := event{whole: t, detail: t}
-	for _, f := range formats() {
+	for _, f := range formats {
 		if f.bare(t) {
 			return f.decode(e)
 		}

@@ -272,12 +272,15 @@ var (
 	partition  = regexp.MustCompile(`^aws(-[a-z]+)*$`)
 )
 
-// partitionOf tells a region's partition by its prefix: AWS General Reference, "Partitions".
+// partitions by what the names of their regions begin with: AWS General Reference, "Partitions".
+var partitions = map[string]string{
+	"cn-": "aws-cn", "us-gov-": "aws-us-gov", "us-iso-": "aws-iso", "us-isob-": "aws-iso-b", "eu-isoe-": "aws-iso-e",
+	"us-isof-": "aws-iso-f", "eu-isof-": "aws-iso-f", "eusc-": "aws-eusc",
+}
+
+// partitionOf tells a region's partition.
 func partitionOf(region string) string {
-	for prefix, partition := range map[string]string{
-		"cn-": "aws-cn", "us-gov-": "aws-us-gov", "us-iso-": "aws-iso", "us-isob-": "aws-iso-b", "eu-isoe-": "aws-iso-e",
-		"us-isof-": "aws-iso-f", "eu-isof-": "aws-iso-f", "eusc-": "aws-eusc",
-	} {
+	for prefix, partition := range partitions {
 		if strings.HasPrefix(region, prefix) {
 			return partition
 		}

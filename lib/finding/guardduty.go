@@ -170,7 +170,7 @@ func shown(v any) string {
 	case string:
 		return fmt.Sprintf("%q", words(v, 60))
 	case json.Number:
-		return words(v.String(), 60)
+		return words(tree{"n": v}.digits("n"), 60)
 	}
 	return formOf(v)
 }

@@ -30,6 +30,8 @@ type Other struct {
 	// Misses are its conditions that do not hold, each with what would have to differ.
 	Misses []string `json:"misses"`
 	Does   []string `json:"does"` // its actions
+
+	far int
 }
 
 // maxOthers is how many rules are worth a person's time.
@@ -60,6 +62,8 @@ func (b *Book) Explain(f finding.Finding, limit int) Explanation {
 			if !c.holds(f) {
 				o.Misses = append(o.Misses, c.misses(f))
 				fatal = fatal || c.key == "product"
+				// A rule for other types or other kinds of resources is not near, however little else it asks for.
+				o.far += map[string]int{"type": 100, "resourceType": 50}[c.key] + 1
 			}
 		}
 		if f.Unknown && !slices.Contains(r.When.Type, f.Type) {
@@ -72,7 +76,10 @@ func (b *Book) Explain(f finding.Finding, limit int) Explanation {
 			e.Others = append(e.Others, o)
 		}
 	}
-	slices.SortStableFunc(e.Others, func(a, b Other) int { return cmp.Compare(len(a.Misses), len(b.Misses)) })
+	slices.SortStableFunc(e.Others, func(a, b Other) int { return cmp.Compare(a.far, b.far) })
+	if near := slices.DeleteFunc(slices.Clone(e.Others), func(o Other) bool { return o.far > 100 }); len(near) > 0 {
+		e.Others = near
+	}
 	e.Others = e.Others[:min(len(e.Others), maxOthers)]
 	return e
 }
