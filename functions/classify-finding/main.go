@@ -106,6 +106,9 @@ func (h handler) handle(ctx context.Context, in input) (incident.Decision, error
 	if err != nil {
 		return incident.Decision{}, fmt.Errorf("decide about finding %s (%s): %w", f.NativeID, f.IncidentID(), err)
 	}
+	if !c.eligible && c.Disposition == playbook.Record {
+		return h.aside(ctx, in, f, c.Reason)
+	}
 	return h.take(ctx, in, f, c)
 }
 
@@ -123,7 +126,7 @@ func (h handler) ours(ctx context.Context, f finding.Finding) (bool, error) {
 type choice struct {
 	playbook.Decision
 	told ledger.Told
-	// eligible: it may be acted on, by its account and region.
+	// eligible: it may be acted on, by its account, its region and what it says of itself.
 	eligible bool
 }
 
@@ -156,6 +159,10 @@ func (h handler) decide(ctx context.Context, f *finding.Finding) (choice, error)
 	c := choice{Decision: book.Decide(*f, guard.Steps), eligible: true}
 	if key, open := ownerless(c.Plan); open {
 		c.Decision = playbook.Tell(*f, "rule "+c.Name+" cannot act: whose the key "+key+" is, is not known")
+	}
+	if f.Doubt != "" {
+		// It does not stand in the way of a copy that may be acted on.
+		c.Rule, c.eligible = outsideRule, false
 	}
 	c.told = owner.Resolve(c.Audience, *f, account)
 	c.told.EscalateMinutes = int(c.Escalate.Minutes())

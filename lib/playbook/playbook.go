@@ -278,10 +278,12 @@ func (d *Decision) cap(limit int) {
 	d.Reason += fmt.Sprintf("; the plan is cut to %d steps, %d are left to people", limit, d.Dropped)
 }
 
-// telling is the notice's step: about the first resource, or about the account where the finding names none.
+// telling is the notice's step: about the first resource of the finding's account, or about the account where it names none.
 func telling(f finding.Finding) incident.Step {
-	if arns := f.ARNs(); len(arns) > 0 {
-		return incident.Step{Action: notify, Target: arns[0]}
+	for _, r := range f.Resources {
+		if r.ARN != "" && r.Account == f.Account {
+			return incident.Step{Action: notify, Target: r.ARN}
+		}
 	}
 	return incident.Step{Action: notify, Target: f.AccountARN()}
 }
