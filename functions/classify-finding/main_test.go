@@ -89,6 +89,13 @@ func installed() setting.Installed {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	w := bareWorld()
+	w.setGuard(t, 25)
+	return w
+}
+
+// bareWorld has no settings of the guard yet.
+func bareWorld() *world {
 	w := &world{store: ledger.NewMemory(), kept: &bucket{kept: map[string]string{}}, runs: &machines{started: map[string]string{}}, clock: start.Add(time.Second)}
 	w.handler = handler{
 		store: w.store, settings: setting.Fixed(installed()), evidence: w.kept, bucket: "firebreak-evidence", machine: w.runs,
@@ -97,7 +104,6 @@ func newWorld(t *testing.T) *world {
 			return iamKeys{owners: map[string]string{"AKIAIOSFODNN7EXAMPLE": "bob"}}, nil
 		},
 	}
-	w.setGuard(t, 25)
 	return w
 }
 
@@ -167,6 +173,11 @@ func (w *world) timeline(t *testing.T, id string) string {
 }
 
 func event(t *testing.T, name string) []byte {
+	t.Helper()
+	return eventOf(t, name)
+}
+
+func eventOf(t testing.TB, name string) []byte {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join("../../events", name+".json"))
 	if err != nil {

@@ -1,7 +1,6 @@
 package finding
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -27,7 +26,7 @@ const maxMisread = 100
 // records. give gets each as it is written, and keeps none of it. What is no JSON is skipped up to the next line that begins with
 // a brace. Errors: give's own, at once; those of the reader; otherwise all *Misread, joined, after the last record.
 func Records(file string, r io.Reader, give func(raw []byte) error) error {
-	s := &scanner{file: file, in: bufio.NewReaderSize(r, 1<<16), line: 1, column: 1}
+	s := &scanner{file: file, in: r, line: 1, column: 1, window: make([]byte, 0, 1<<16)}
 	if err := s.open(); err != nil {
 		return err
 	}
@@ -58,9 +57,10 @@ func Records(file string, r io.Reader, give func(raw []byte) error) error {
 // scanner checks JSON byte by byte (RFC 8259) and keeps the record that it is in.
 type scanner struct {
 	file string
-	in   *bufio.Reader
-	// back is read again before the rest, after a broken record.
-	back []byte
+	in   io.Reader
+	// window is what was read and not taken; failed is why no more can be.
+	window []byte
+	failed error
 
 	line, column int
 	// began is where the record in buf begins.
@@ -76,47 +76,66 @@ const maxNesting = 10000
 
 // open drops a byte order mark.
 func (s *scanner) open() error {
-	mark, err := s.in.Peek(3)
-	if bytes.Equal(mark, []byte("\xef\xbb\xbf")) {
-		_, err = s.in.Discard(3)
-		return err
+	const mark = "\xef\xbb\xbf"
+	for len(s.window) < len(mark) && s.failed == nil {
+		s.fill()
 	}
-	if err != nil && !errors.Is(err, io.EOF) {
-		return fmt.Errorf("read %s: %w", s.file, err)
+	if bytes.HasPrefix(s.window, []byte(mark)) {
+		s.window = s.window[len(mark):]
+	}
+	if s.failed != nil && !errors.Is(s.failed, io.EOF) && len(s.window) == 0 {
+		return s.failed
 	}
 	return nil
 }
 
+// fill reads more behind what is in the window.
+func (s *scanner) fill() {
+	keep := len(s.window)
+	if cap(s.window)-keep < 1<<12 {
+		s.window = append(make([]byte, 0, keep+1<<16), s.window...)
+	}
+	n, err := s.in.Read(s.window[keep:cap(s.window)])
+	s.window = s.window[:keep+n]
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = fmt.Errorf("read %s: %w", s.file, err)
+	}
+	s.failed = err
+}
+
 // peek gives the next byte without moving on.
 func (s *scanner) peek() (byte, error) {
-	if len(s.back) > 0 {
-		return s.back[0], nil
+	for len(s.window) == 0 {
+		if s.failed != nil {
+			return 0, s.failed
+		}
+		s.fill()
 	}
-	b, err := s.in.Peek(1)
-	if len(b) == 1 {
-		return b[0], nil
-	}
-	if !errors.Is(err, io.EOF) {
-		return 0, fmt.Errorf("read %s: %w", s.file, err)
-	}
-	return 0, io.EOF
+	return s.window[0], nil
 }
 
 // take moves on by the byte that peek gave, and keeps it.
 func (s *scanner) take() {
-	var c byte
-	if len(s.back) > 0 {
-		c, s.back = s.back[0], s.back[1:]
-	} else {
-		c, _ = s.in.ReadByte()
-	}
-	s.buf = append(s.buf, c)
+	c := s.window[0]
+	s.window, s.buf = s.window[1:], append(s.buf, c)
 	switch {
 	case c == '\n':
 		s.line, s.column = s.line+1, 1
 	case utf8.RuneStart(c):
 		s.column++
 	}
+}
+
+// ordinary takes what stands for itself in a text, as far as the window goes.
+func (s *scanner) ordinary() {
+	n := 0
+	for n < len(s.window) && s.window[n] >= ' ' && s.window[n] != '"' && s.window[n] != '\\' {
+		if utf8.RuneStart(s.window[n]) {
+			s.column++
+		}
+		n++
+	}
+	s.buf, s.window = append(s.buf, s.window[:n]...), s.window[n:]
 }
 
 func (s *scanner) wrong(what string, args ...any) error {
@@ -205,7 +224,7 @@ func (s *scanner) unfinished(err error) error {
 func (s *scanner) skip() error {
 	if i := bytes.Index(s.buf, []byte("\n{")); i >= 0 {
 		s.line, s.column = s.beganLine+bytes.Count(s.buf[:i+1], []byte("\n")), 1
-		s.back = append(bytes.Clone(s.buf[i+1:]), s.back...)
+		s.window = append(bytes.Clone(s.buf[i+1:]), s.window...)
 		s.more, s.comma = false, false
 		return nil
 	}
@@ -297,6 +316,7 @@ func (s *scanner) members(end byte, depth int) error {
 func (s *scanner) text() error {
 	s.take()
 	for {
+		s.ordinary()
 		c, err := s.peek()
 		switch {
 		case err != nil:
@@ -307,7 +327,6 @@ func (s *scanner) text() error {
 		case c < ' ':
 			return s.wrong("the control character 0x%02x stands in a text in quotes", c)
 		case c != '\\':
-			s.take()
 			continue
 		}
 		s.take()

@@ -113,3 +113,17 @@ func TestReadingFailsWhereTheReaderDoes(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// BenchmarkRecords reads a list of findings: bytes per second are what counts.
+func BenchmarkRecords(b *testing.B) {
+	one := string(event1(b, "guardduty-crypto-mining"))
+	const many = 100
+	b.SetBytes(int64(len(one)+1) * many)
+	for b.Loop() {
+		n := 0
+		in := io.MultiReader(strings.NewReader("["), &repeated{text: one + ",", left: many}, strings.NewReader("{}]"))
+		if err := Records("f", in, func([]byte) error { n++; return nil }); err != nil || n != many+1 {
+			b.Fatal(n, err)
+		}
+	}
+}
