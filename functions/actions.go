@@ -18,13 +18,19 @@ import (
 type Action struct {
 	// Name is the folder's.
 	Name string `yaml:"-"`
-	// Target is the kind of resource that it takes, in the playbook's words (instance, role, user, bucket, …); any for all.
-	Target string `yaml:"target"`
+	// Targets are the kinds of resource that it takes, in the playbook's words (instance, role, user, bucket, …). Empty for an
+	// action that changes no resource: it tells people.
+	Targets []string `yaml:"targets"`
+	// With are the parameters that it takes.
+	With []string `yaml:"with"`
 	// Destroys says that it runs only after approval.
 	Destroys bool `yaml:"destroys"`
 	// NoUndo is why it has no undo; empty where it has one.
 	NoUndo string `yaml:"noUndo"`
 }
+
+// Tells tells whether the action changes no resource.
+func (a Action) Tells() bool { return len(a.Targets) == 0 }
 
 // Undoable tells whether a release can take back what the action did.
 func (a Action) Undoable() bool { return a.NoUndo == "" }
@@ -63,8 +69,8 @@ func Parse(name string, text []byte) (Action, error) {
 		return Action{}, err
 	}
 	switch {
-	case a.Target == "":
-		return Action{}, errors.New("target is missing: the kind of resource that the action takes, or any")
+	case a.Targets == nil:
+		return Action{}, errors.New("targets is missing: the kinds of resource that the action takes, [] for one that tells people")
 	case a.Destroys && a.NoUndo == "":
 		return Action{}, errors.New("what destroys has no undo: noUndo says why")
 	}

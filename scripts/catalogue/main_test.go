@@ -62,7 +62,7 @@ func TestReasonsWithoutAnUndoAreTheCodes(t *testing.T) {
 				})
 			}
 		}
-		contains := !r.Destroys && r.Target != "any"
+		contains := !r.Destroys && !r.Tells()
 		if contains && found != !r.Undoable() || found && reason != r.NoUndo {
 			t.Errorf("%s: action.yaml has noUndo %q, the code's NoUndo gives %q (there is one: %v)", r.Name, r.NoUndo, reason, found)
 		}

@@ -42,10 +42,10 @@ func Table(root string) (string, error) {
 }
 
 func target(r Row) string {
-	if r.Target == "any" {
+	if r.Tells() {
 		return "–"
 	}
-	return r.Target
+	return strings.Join(r.Targets, ", ")
 }
 
 func may(r Row) string {
@@ -65,7 +65,7 @@ func approval(r Row) string {
 	if r.Destroys {
 		return "two people, of exactly what they were shown"
 	}
-	if r.Target == "any" {
+	if r.Tells() {
 		return "none"
 	}
 	return "none; one person for what the guard refuses"

@@ -52,7 +52,7 @@ func Missing(root, name string) []string {
 		miss("%s/action.yaml: %v", folder, err)
 	}
 	code := text(in(folder, "main.go"))
-	tells := a.Target == "any" // it changes no resource
+	tells := a.Tells()
 	switch m := serves.FindStringSubmatch(code); {
 	case code == "":
 		miss("%s/main.go is not there", folder)

@@ -90,7 +90,7 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 		want string
 	}{
 		{"the description", remove(folder + "/action.yaml"), "functions/block-public-access/action.yaml is not there"},
-		{"the kind of target", edit(folder+"/action.yaml", "target", "kind"), "functions/block-public-access/action.yaml: yaml"},
+		{"the kind of target", edit(folder+"/action.yaml", "targets", "kinds"), "functions/block-public-access/action.yaml: yaml"},
 		{"the code", remove(folder + "/main.go"), "functions/block-public-access/main.go is not there"},
 		{"its name on the spine", edit(folder+"/main.go", `Containing("block-public-access"`, `Containing("block"`), "main.go does not serve"},
 		{"the test", remove(folder + "/main_test.go"), "functions/block-public-access/main_test.go is not there"},
