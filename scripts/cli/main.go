@@ -28,6 +28,8 @@ func verbs() []verb {
 		{"incidents", "", "what is open or contained, most severe and newest first", incidentsHelp, incidents},
 		{"show", "ID", "one incident: how it stands, what was done, who was asked, its timeline", showHelp, show},
 		{"plan", "FILE...|-", "what would happen to the findings in FILE, and why; changes nothing, needs no AWS", planHelp, plan},
+		{"explain", "ID|FILE|-", "which rule and conditions decided, and what would have to differ", explainHelp, explain},
+		{"playbook", "check FILE", "whether a playbook would be loaded, and what may not be meant in it", playbookHelp, checkPlaybook},
 		{"release", "ID", "undo what an incident contained, newest first, and close it; --plan only says what that would be", releaseHelp, release},
 		{"mode", "[act|plan|off]", "show or set whether Firebreak acts, only plans, or is switched off", modeHelp, mode},
 		{"protect", "[ARN]", "never change what this ARN or pattern names without a person; without ARN: the list", protectHelp, protect},
@@ -146,7 +148,7 @@ func (c *call) parse(args []string) error {
 	case "incidents":
 		fs.BoolVar(&c.all, "all", false, "")
 		fs.StringVar(&c.status, "status", "", "")
-	case "plan":
+	case "plan", "explain":
 		fs.StringVar(&c.playbook, "playbook", "", "")
 	case "redrive":
 		fs.BoolVar(&c.all, "all", false, "")
