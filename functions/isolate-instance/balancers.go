@@ -125,8 +125,8 @@ type found struct {
 func (i isolation) readTargets(ctx context.Context, api targetReads, v *view) ([]registration, error) {
 	run := v.call.Incident.ID + v.call.Since.String()
 	kept, _ := i.found.Load(v.call.Target.ARN)
-	f, ok := kept.(found)
-	if !ok || f.run != run || time.Since(f.at) > remember {
+	f, known := kept.(found)
+	if known = known && f.run == run && time.Since(f.at) < remember; !known {
 		all, err := groupsOf(ctx, api, v)
 		if err != nil {
 			return nil, err
@@ -159,10 +159,25 @@ func (i isolation) readTargets(ctx context.Context, api targetReads, v *view) ([
 	if failed != nil {
 		return nil, failed
 	}
-	f.groups = have
-	i.found.Store(v.call.Target.ARN, f)
+	if !known {
+		f.groups = have
+		i.found.Store(v.call.Target.ARN, f)
+	}
 	slices.SortFunc(out, func(a, b registration) int { return strings.Compare(a.field(), b.field()) })
 	return out, nil
+}
+
+// expect has the groups of these registrations looked at too, since it is about to be registered there.
+func (i isolation) expect(v *view, list []registration) {
+	kept, _ := i.found.Load(v.call.Target.ARN)
+	f, _ := kept.(found)
+	f.groups = slices.Clone(f.groups)
+	for _, t := range list {
+		if !slices.Contains(f.groups, t.group) {
+			f.groups = append(f.groups, t.group)
+		}
+	}
+	i.found.Store(v.call.Target.ARN, f)
 }
 
 // groupsOf lists the target groups that could have the instance: of its VPCs, and not those of functions or balancers.

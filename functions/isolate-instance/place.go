@@ -137,6 +137,7 @@ func (i isolation) comeBack(ctx context.Context, c action.Call, v *view, before 
 	if failed != nil {
 		return failed
 	}
+	i.expect(v, was.targets)
 	if p, err = i.locate(ctx, c, v); err != nil {
 		return err
 	}

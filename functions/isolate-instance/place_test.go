@@ -374,6 +374,7 @@ func TestPlaceIsLeftBeforeTheNetworkIsCut(t *testing.T) {
 	if again.Outcome != incident.Already || len(w.ec2.Calls) != calls {
 		t.Errorf("the second time is %s and changed %q", again.Outcome, w.ec2.Calls[calls:])
 	}
+	clear(w.fleet.moving) // drained
 	restored, err := w.do(incident.Undo)
 	w.must(err)
 	if diff := cmp.Diff(before, w.fleet.stands()); restored.Outcome != incident.Restored || diff != "" {
@@ -602,6 +603,9 @@ func TestApplyThenUndoIsEqual(t *testing.T) {
 		w.must(err)
 		if got.Outcome != incident.Applied || len(w.fleet.serving()) > 0 || slices.ContainsFunc(enis, w.ec2.Open) {
 			t.Fatalf("round %d: %+v, serving %q", round, got, w.fleet.serving())
+		}
+		if round%2 == 0 {
+			clear(w.fleet.moving)
 		}
 		if got, err := w.do(incident.Undo); err != nil || got.Outcome != incident.Restored {
 			t.Fatalf("round %d: undo %+v, %v", round, got, err)
