@@ -129,6 +129,7 @@ func (f *fake) GetBucketPolicy(context.Context, *s3.GetBucketPolicyInput, ...fun
 	return &s3.GetBucketPolicyOutput{Policy: &f.doc}, nil
 }
 
+//lint:ignore ST1003 the SDK names it so
 func (f *fake) GetBucketAcl(context.Context, *s3.GetBucketAclInput, ...func(*s3.Options)) (*s3.GetBucketAclOutput, error) {
 	return &s3.GetBucketAclOutput{Owner: &s3types.Owner{ID: aws.String("owner")}, Grants: f.acl}, f.look("GetBucketAcl", "s3:GetBucketAcl", "NoSuchBucket")
 }
@@ -149,6 +150,7 @@ func (f *fake) DeleteBucketPolicy(context.Context, *s3.DeleteBucketPolicyInput, 
 	return &s3.DeleteBucketPolicyOutput{}, f.write("DeleteBucketPolicy", "s3:DeleteBucketPolicy", "NoSuchBucket", "")
 }
 
+//lint:ignore ST1003 the SDK names it so
 func (f *fake) GetQueueUrl(_ context.Context, in *sqs.GetQueueUrlInput, _ ...func(*sqs.Options)) (*sqs.GetQueueUrlOutput, error) {
 	if f.gone {
 		return nil, &sqstypes.QueueDoesNotExist{ErrorCodeOverride: aws.String(noQueue)}
