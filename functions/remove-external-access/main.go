@@ -1,7 +1,7 @@
 // Command remove-external-access takes an outsider out of what a resource shares.
 //
 // From the policy of a bucket, a queue or a topic it takes exactly the statements, principals and conditions that name the
-// outsider (parameter principal: an account, an ARN or *), from a snapshot or an image its place in the list of those that it
+// outsider (parameter principal: accounts, ARNs or *, separated by commas), from a snapshot or an image its place in the list of those that it
 // is shared with. The second time nothing names it and nothing is changed. Its undo puts the earlier document or list back,
 // unless somebody has changed it since.
 //
@@ -87,14 +87,15 @@ func (r removal) Observe(ctx context.Context, c action.Call) (action.State, erro
 }
 
 func (r removal) Intent(c action.Call, now action.State) (action.State, error) {
-	v, principal := r.view(c), c.With["principal"]
+	v := r.view(c)
+	whom := strings.Join(v.outsiders, " and ")
 	if v.kind.document == nil {
-		if principal != everybody && now[with+everyone] == "true" {
-			return nil, action.Refuse("%s is shared with everybody, %s among them: that is for the finding about everybody", c.Target.ARN, principal)
+		if !slices.Contains(v.outsiders, everybody) && now[with+everyone] == "true" {
+			return nil, action.Refuse("%s is shared with everybody, %s among them: that is for the finding about everybody", c.Target.ARN, whom)
 		}
 		intent := action.State{}
 		for f := range now {
-			if meant(strings.TrimPrefix(f, with), principal) {
+			if meant(strings.TrimPrefix(f, with), v.outsiders) {
 				intent[f] = ""
 			}
 		}
@@ -102,7 +103,7 @@ func (r removal) Intent(c action.Call, now action.State) (action.State, error) {
 	}
 	switch {
 	case len(v.edit.open) > 0:
-		return nil, action.Refuse("%s lets everybody in by %s, and no condition says whom: decide whom it is meant for, and name them there; taking out %s alone would change nothing", c.Target.ARN, strings.Join(v.edit.open, " and "), principal)
+		return nil, action.Refuse("%s lets everybody in by %s, and no condition says whom: decide whom it is meant for, and name them there; taking out %s alone would change nothing", c.Target.ARN, strings.Join(v.edit.open, " and "), whom)
 	case v.kind.put == nil:
 		return nil, action.Refuse("%s", v.prepared(c))
 	case v.edit.doc == "" && c.Target.Service == "sns":
@@ -117,7 +118,7 @@ func (r removal) Contained(c action.Call, s action.State) bool {
 		return s["policy"] == label(v.doc) && len(v.edit.out) == 0 && len(v.edit.open) == 0
 	}
 	for f, value := range s {
-		if who := strings.TrimPrefix(f, with); value == "true" && (meant(who, c.With["principal"]) || who == everyone) {
+		if who := strings.TrimPrefix(f, with); value == "true" && (meant(who, v.outsiders) || who == everyone) {
 			return false
 		}
 	}
@@ -136,7 +137,7 @@ func (r removal) Apply(ctx context.Context, c action.Call, now, _ action.State) 
 		return err
 	}
 	if v.kind.document == nil {
-		remove := slices.DeleteFunc(v.shared, func(who string) bool { return !meant(who, c.With["principal"]) || now[with+who] == "" })
+		remove := slices.DeleteFunc(v.shared, func(who string) bool { return !meant(who, v.outsiders) || now[with+who] == "" })
 		if len(remove) == 0 {
 			return nil
 		}

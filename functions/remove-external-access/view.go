@@ -22,6 +22,7 @@ type view struct {
 	// notes is what else lets somebody in; taken is what Apply has taken out for run.
 	notes, taken []string
 	run          string
+	outsiders    []string
 }
 
 // run tells runs of the action on one target apart.
@@ -29,11 +30,11 @@ func run(c action.Call) string { return c.Incident.ID + " " + c.Since.String() }
 
 // look reads the resource and sees what of it names the principal.
 func (r removal) look(ctx context.Context, c action.Call) (*view, error) {
-	principal, err := outsider(c)
-	if err != nil {
+	v := &view{run: run(c)}
+	var err error
+	if v.outsiders, err = outsiders(c); err != nil {
 		return nil, err
 	}
-	v := &view{run: run(c)}
 	if v.kind, err = kindOf(c); err != nil {
 		return nil, err
 	}
@@ -48,7 +49,7 @@ func (r removal) look(ctx context.Context, c action.Call) (*view, error) {
 	if v.doc, err = v.kind.document(ctx, api, c); err != nil {
 		return nil, err
 	}
-	if v.edit, err = without(v.doc, principal); err != nil {
+	if v.edit, err = without(v.doc, v.outsiders...); err != nil {
 		return nil, err
 	}
 	if c.Target.Service == "s3" {
@@ -57,32 +58,63 @@ func (r removal) look(ctx context.Context, c action.Call) (*view, error) {
 	return v, nil
 }
 
-// outsider gives the principal to take out. Errors: BadInput; a refusal for one that is no outsider.
-func outsider(c action.Call) (string, error) {
-	p := strings.TrimSpace(c.With["principal"])
-	if p == "" {
-		return "", fault.New(fault.BadInput, "the step does not say whom to take out of %s (parameter principal)", c.Target.ARN)
-	}
-	if accountOf(p) == c.Target.Account {
-		return "", action.Refuse("%s is of the resource's own account: nobody is locked out", p)
-	}
-	for _, t := range strings.Split(c.With["trusted"], ",") {
-		if t = strings.TrimSpace(t); t != "" && (canonical(t) == canonical(p) || accountID.MatchString(canonical(t)) && canonical(t) == accountOf(p)) {
-			return "", action.Refuse("%s is on the trusted list (%s): archive the finding where it was made", p, t)
+// outsiders gives the principals to take out, everybody first. One that is no outsider stays; where none is, the step is
+// refused. Errors: BadInput.
+func outsiders(c action.Call) ([]string, error) {
+	var out []string
+	var no error
+	for _, p := range listed(c.With["principal"]) {
+		if why := insider(c, p); why != nil {
+			no = why
+			continue
 		}
+		out = append(out, p)
 	}
-	return p, nil
+	if len(out) == 0 && no == nil {
+		no = fault.New(fault.BadInput, "the step does not say whom to take out of %s (parameter principal)", c.Target.ARN)
+	}
+	if len(out) > 0 {
+		no = nil
+	}
+	slices.Sort(out) // * is before digits and letters
+	return slices.Compact(out), no
 }
 
-// meant tells whether a place in a list of sharing is the principal's: such lists know accounts, not who is in them.
-func meant(who, principal string) bool {
-	switch {
-	case principal == everybody:
-		return who == everyone
-	case accountOf(principal) != "" && !strings.Contains(who, ":"):
-		return who == accountOf(principal)
+// insider refuses a principal that is none from outside.
+func insider(c action.Call, principal string) error {
+	if accountOf(principal) == c.Target.Account {
+		return action.Refuse("%s is of the resource's own account: nobody is locked out", principal)
 	}
-	return who == principal
+	for _, t := range listed(c.With["trusted"]) {
+		if canonical(t) == canonical(principal) || accountID.MatchString(canonical(t)) && canonical(t) == accountOf(principal) {
+			return action.Refuse("%s is on the trusted list (%s): archive the finding where it was made", principal, t)
+		}
+	}
+	return nil
+}
+
+// listed takes a list apart whose items are separated by commas.
+func listed(text string) []string {
+	var out []string
+	for _, item := range strings.Split(text, ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			out = append(out, item)
+		}
+	}
+	return out
+}
+
+// meant tells whether a place in a list of sharing is one of the principals': such lists know accounts, not who is in them.
+func meant(who string, principals []string) bool {
+	return slices.ContainsFunc(principals, func(p string) bool {
+		switch {
+		case p == everybody:
+			return who == everyone
+		case accountOf(p) != "" && !strings.Contains(who, ":"):
+			return who == accountOf(p)
+		}
+		return who == p
+	})
 }
 
 func (r removal) view(c action.Call) *view {
@@ -98,7 +130,7 @@ const most = 2000
 // prepared is the edit for a person, ready to be made.
 func (v *view) prepared(c action.Call) string {
 	command := v.kind.command(c)
-	text := fmt.Sprintf("a person has to take %s out of %s: its policy may be all that lets its own account in. Take %s. With: %s", c.With["principal"], c.Target.ARN, strings.Join(v.edit.out, "; "), command)
+	text := fmt.Sprintf("a person has to take %s out of %s: its policy may be all that lets its own account in. Take %s. With: %s", strings.Join(v.outsiders, " and "), c.Target.ARN, strings.Join(v.edit.out, "; "), command)
 	switch {
 	case v.edit.doc == "":
 		return text + ". No statement is left then: look first who else needs one"
