@@ -98,10 +98,15 @@ func (i isolation) Observe(ctx context.Context, c action.Call) (action.State, er
 		return nil, err
 	}
 	p, err := i.locate(ctx, c, v)
-	if err != nil {
+	switch {
+	case err == nil:
+		maps.Copy(s, p.state())
+	case v.isolated():
 		return nil, err
+	default:
+		// The network does not wait for what is slow or broken elsewhere; the next look sees the place, or fails.
+		i.remark(c, "not known before its network was cut: "+err.Error())
 	}
-	maps.Copy(s, p.state())
 	return s, nil
 }
 
@@ -170,7 +175,7 @@ func intent(now action.State, group func(vpc string) string) action.State {
 
 // Apply guards the evidence, leaves Auto Scaling and balancers, then cuts the network; a failure does not keep it from what
 // comes after.
-func (i isolation) Apply(ctx context.Context, c action.Call, _, intent action.State) error {
+func (i isolation) Apply(ctx context.Context, c action.Call, observed, intent action.State) error {
 	v, err := i.look(ctx, c)
 	if err != nil {
 		return err
@@ -183,7 +188,7 @@ func (i isolation) Apply(ctx context.Context, c action.Call, _, intent action.St
 	if err != nil {
 		return err
 	}
-	return errors.Join(v.attributes(ctx, api, now, intent), i.leave(ctx, c, v), i.cut(ctx, c, v, api, intent))
+	return errors.Join(v.attributes(ctx, api, now, intent), i.leave(ctx, c, v, observed), i.cut(ctx, c, v, api, intent))
 }
 
 // Restore gives the interfaces their earlier groups and the instance its earlier attributes and place.

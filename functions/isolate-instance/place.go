@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"firebreak/lib/account"
 	"firebreak/lib/action"
@@ -34,8 +35,13 @@ type place struct {
 	hidden []string
 }
 
+// patience is how long looking for the place, and leaving it, may keep the network from being cut.
+const patience = 10 * time.Second
+
 // locate reads the place. What the role may not read keeps nobody from isolating the instance: it is said instead.
 func (i isolation) locate(ctx context.Context, c action.Call, v *view) (*place, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	api, err := i.looks(ctx, c)
 	if err != nil {
 		return nil, err
@@ -58,12 +64,12 @@ func (i isolation) locate(ctx context.Context, c action.Call, v *view) (*place, 
 	return p, failed
 }
 
-// state gives the fields of the place: "scaling" (<group> in service, <group> standby, none) and, where the instance is
-// registered, targetgroup/<name>/<id> <target> and loadbalancer/<name>.
+// state gives the fields of the place: "scaling" (<group> in service, <group> standby, none, hidden), which is there whenever
+// the place was read, and, where the instance is registered, targetgroup/<name>/<id> <target> and loadbalancer/<name>.
 func (p *place) state() action.State {
-	s := action.State{}
-	if !slices.Contains(p.hidden, autoScaling) {
-		s["scaling"] = p.scaling.value()
+	s := action.State{"scaling": p.scaling.value()}
+	if slices.Contains(p.hidden, autoScaling) {
+		s["scaling"] = "hidden"
 	}
 	for _, t := range p.targets {
 		s[t.field()] = registered
@@ -92,13 +98,19 @@ func placed(field, now string) (want string, ok bool) {
 	return "", false
 }
 
-// leave takes the instance out of its place. Auto Scaling comes first: it would end or replace an instance that its
-// balancer calls unhealthy. What fails does not keep the rest from being done.
-func (i isolation) leave(ctx context.Context, c action.Call, v *view) error {
+// leave takes the instance out of its place as it was observed, since only that is on record. Auto Scaling comes first: it
+// would end or replace an instance that its balancer calls unhealthy. What fails does not keep the rest from being done.
+// Errors: Throttled where the place was not observed.
+func (i isolation) leave(ctx context.Context, c action.Call, v *view, observed action.State) error {
+	if _, known := observed["scaling"]; !known {
+		return fault.New(fault.Throttled, "where %s serves was not known when its network was cut: look again", c.Target.Name())
+	}
 	p, err := i.locate(ctx, c, v)
 	if err != nil {
 		return err
 	}
+	p.targets = slices.DeleteFunc(p.targets, func(t registration) bool { return observed[t.field()] != registered })
+	p.classics = slices.DeleteFunc(p.classics, func(name string) bool { return observed[classicPrefix+name] != registered })
 	for _, kind := range p.hidden {
 		i.remark(c, "not looked at, because the role may not: "+kind)
 	}
@@ -109,6 +121,8 @@ func (i isolation) leave(ctx context.Context, c action.Call, v *view) error {
 	if len(allow) == 0 {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	api, err := i.moves(ctx, c, allow...)
 	if err != nil {
 		return err

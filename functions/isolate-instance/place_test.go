@@ -52,6 +52,7 @@ type fleet struct {
 	// moving has target registrations that are being drained.
 	moving map[string]bool
 	denied map[string]bool
+	busy   map[string]bool
 	health int // calls of DescribeTargetHealth
 }
 
@@ -63,7 +64,7 @@ type targets struct {
 }
 
 func newFleet(w *world) *fleet {
-	return &fleet{world: w, max: 4, targets: map[string]*targets{}, classics: map[string][]string{}, moving: map[string]bool{}, denied: map[string]bool{}}
+	return &fleet{world: w, max: 4, targets: map[string]*targets{}, classics: map[string][]string{}, moving: map[string]bool{}, denied: map[string]bool{}, busy: map[string]bool{}}
 }
 
 // in puts the instance into service behind two target groups and a classic balancer.
@@ -103,6 +104,9 @@ func (f *fleet) read(act string) error {
 	}
 	if f.denied[act] {
 		return &smithy.GenericAPIError{Code: "AccessDenied"}
+	}
+	if f.busy[act] {
+		return &smithy.GenericAPIError{Code: "Throttling"}
 	}
 	return nil
 }
@@ -441,6 +445,58 @@ func TestAPlaceThatNobodyMaySee(t *testing.T) {
 		if told := slices.ContainsFunc(got.Changes, func(l string) bool { return strings.Contains(l, "detach it there") }); told != (call == "DescribeAutoScalingInstances") {
 			t.Errorf("without %s: changes %q", call, got.Changes)
 		}
+	}
+}
+
+// Balancers that do not answer keep nobody from cutting the network; "contained" waits until they do.
+func TestAPlaceThatDoesNotAnswer(t *testing.T) {
+	for _, call := range []string{"DescribeAutoScalingInstances", "DescribeTargetHealth", "DescribeLoadBalancers"} {
+		w := newWorld(t)
+		w.fleet.in()
+		before := w.fleet.stands()
+		w.fleet.busy[call] = true
+		_, err := w.do(incident.Apply)
+		if !fault.Is(err, fault.Throttled) || len(w.isolated()) > 0 {
+			t.Errorf("%s: %v, %v", call, err, w.isolated())
+		}
+		w.fleet.busy[call] = false
+		got, err := w.do(incident.Apply)
+		if err != nil || got.Outcome != incident.Applied || len(w.fleet.serving()) > 0 {
+			t.Errorf("%s, again: %+v, %v, serving %q", call, got, err, w.fleet.serving())
+		}
+		w.fleet.busy[call] = true
+		if _, err := w.do(incident.Undo); !fault.Is(err, fault.Throttled) {
+			t.Errorf("%s, undo: %v", call, err)
+		}
+		w.fleet.busy[call] = false
+		if got, err := w.do(incident.Undo); err != nil || got.Outcome != incident.Restored {
+			t.Errorf("%s, undo: %+v, %v", call, got, err)
+		}
+		if diff := cmp.Diff(before, w.fleet.stands()); diff != "" {
+			t.Errorf("%s, undo (-before +after):\n%s", call, diff)
+		}
+	}
+}
+
+// What was not on record before the network was cut is not changed: undo could not give it back.
+func TestAPlaceSeenLate(t *testing.T) {
+	w := newWorld(t)
+	w.fleet.in()
+	before := w.fleet.stands()
+	w.fleet.busy["DescribeLoadBalancers"] = true
+	w.ec2.Step = func(_ int, call string, _ bool) error {
+		w.fleet.busy["DescribeLoadBalancers"] = false // from the first change on it answers
+		return nil
+	}
+	if _, err := w.do(incident.Apply); !fault.Is(err, fault.Throttled) || len(w.isolated()) > 0 || cmp.Diff(before, w.fleet.stands()) != "" {
+		t.Errorf("%v, %v, place %v", err, w.isolated(), w.fleet.stands())
+	}
+	w.ec2.Step = nil
+	if got, err := w.do(incident.Apply); err != nil || got.Outcome != incident.Applied || len(w.fleet.serving()) > 0 {
+		t.Errorf("again: %+v, %v", got, err)
+	}
+	if got, err := w.do(incident.Undo); err != nil || got.Outcome != incident.Restored || cmp.Diff(before, w.fleet.stands()) != "" {
+		t.Errorf("undo: %+v, %v, place %v", got, err, w.fleet.stands())
 	}
 }
 

@@ -105,6 +105,11 @@ func (v *view) show(f iface) (string, bool) {
 	return strings.Join(f.groups, ","), !v.all(f, ours)
 }
 
+// isolated tells whether every interface wears only isolation groups.
+func (v *view) isolated() bool {
+	return !slices.ContainsFunc(v.interfaces, func(f iface) bool { return !v.all(f, isolating.is) })
+}
+
 func (v *view) tags() map[string]string {
 	tags := map[string]string{}
 	for _, t := range v.instance.Tags {
