@@ -126,7 +126,7 @@ func (f *fake) GetBucketPolicy(_ context.Context, in *s3.GetBucketPolicyInput, _
 	return &s3.GetBucketPolicyOutput{Policy: &f.policy}, nil
 }
 
-//lint:ignore ST1003 the SDK's name
+//lint:ignore ST1003 the SDK names it so
 func (f *fake) GetBucketAcl(_ context.Context, in *s3.GetBucketAclInput, _ ...func(*s3.Options)) (*s3.GetBucketAclOutput, error) {
 	if err := f.look("GetBucketAcl", "s3:GetBucketAcl", in.ExpectedBucketOwner); err != nil {
 		return nil, err

@@ -25,10 +25,10 @@ type edit struct {
 	open []string
 }
 
-// without takes a principal out of a document: from the Allow statements that name it, in Principal or, where that is
+// without takes principals out of a document: from the Allow statements that name one, in Principal or, where that is
 // everybody, in a condition on who asks. Statements for others stay as they are, and so does every Deny. An empty document
 // has nothing to take out. Errors: Unexpected where it is no policy.
-func without(doc, principal string) (edit, error) {
+func without(doc string, principals ...string) (edit, error) {
 	if doc == "" {
 		return edit{}, nil
 	}
@@ -40,20 +40,20 @@ func without(doc, principal string) (edit, error) {
 	kept := []any{}
 	for i, s := range list {
 		name := nameOf(i, s)
-		_, except := s["NotPrincipal"]
-		switch {
-		case s["Effect"] != "Allow":
-		case except:
-			e.open = append(e.open, name)
-		default:
-			left, taken := take(s, principal)
-			if taken != "" {
-				e.out = append(e.out, fmt.Sprintf("%s out of %s (%s)", taken, name, actions(s)))
+		if s["Effect"] == "Allow" {
+			for _, p := range principals {
+				left, taken := take(s, p)
+				if taken != "" {
+					e.out = append(e.out, fmt.Sprintf("%s out of %s (%s)", taken, name, actions(s)))
+				}
+				if s = left; s == nil {
+					break
+				}
 			}
-			if s = left; s == nil {
+			if s == nil {
 				continue
 			}
-			if public(s) {
+			if _, except := s["NotPrincipal"]; except || public(s) {
 				e.open = append(e.open, name)
 			}
 		}

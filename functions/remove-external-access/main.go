@@ -1,7 +1,7 @@
 // Command remove-external-access takes an outsider out of what a resource shares.
 //
 // From the policy of a bucket, a queue or a topic it takes exactly the statements, principals and conditions that name the
-// outsider (parameter principal: an account, an ARN or *), from a snapshot or an image its place in the list of those that it
+// outsider (parameter principal: accounts, ARNs or *, separated by commas), from a snapshot or an image its place in the list of those that it
 // is shared with. The second time nothing names it and nothing is changed. Its undo puts the earlier document or list back,
 // unless somebody has changed it since.
 //
@@ -12,8 +12,6 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -21,9 +19,43 @@ import (
 	"firebreak/lib/account"
 	"firebreak/lib/action"
 	"firebreak/lib/boot"
-	"firebreak/lib/fault"
+	"firebreak/lib/bucket"
 	"firebreak/lib/ledger"
+
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
 )
+
+// reads are the calls that look, made as the Read role.
+type reads interface {
+	bucket.API
+	queueAPI
+	roleAPI
+	functionAPI
+	GetBucketPolicy(context.Context, *s3.GetBucketPolicyInput, ...func(*s3.Options)) (*s3.GetBucketPolicyOutput, error)
+	GetBucketAcl(context.Context, *s3.GetBucketAclInput, ...func(*s3.Options)) (*s3.GetBucketAclOutput, error)
+	GetQueueAttributes(context.Context, *sqs.GetQueueAttributesInput, ...func(*sqs.Options)) (*sqs.GetQueueAttributesOutput, error)
+	GetTopicAttributes(context.Context, *sns.GetTopicAttributesInput, ...func(*sns.Options)) (*sns.GetTopicAttributesOutput, error)
+	DescribeSnapshotAttribute(context.Context, *ec2.DescribeSnapshotAttributeInput, ...func(*ec2.Options)) (*ec2.DescribeSnapshotAttributeOutput, error)
+	DescribeImageAttribute(context.Context, *ec2.DescribeImageAttributeInput, ...func(*ec2.Options)) (*ec2.DescribeImageAttributeOutput, error)
+	GetKeyPolicy(context.Context, *kms.GetKeyPolicyInput, ...func(*kms.Options)) (*kms.GetKeyPolicyOutput, error)
+	GetResourcePolicy(context.Context, *secretsmanager.GetResourcePolicyInput, ...func(*secretsmanager.Options)) (*secretsmanager.GetResourcePolicyOutput, error)
+}
+
+// changes are the calls that change, made as the Data role.
+type changes interface {
+	queueAPI
+	PutBucketPolicy(context.Context, *s3.PutBucketPolicyInput, ...func(*s3.Options)) (*s3.PutBucketPolicyOutput, error)
+	DeleteBucketPolicy(context.Context, *s3.DeleteBucketPolicyInput, ...func(*s3.Options)) (*s3.DeleteBucketPolicyOutput, error)
+	SetQueueAttributes(context.Context, *sqs.SetQueueAttributesInput, ...func(*sqs.Options)) (*sqs.SetQueueAttributesOutput, error)
+	SetTopicAttributes(context.Context, *sns.SetTopicAttributesInput, ...func(*sns.Options)) (*sns.SetTopicAttributesOutput, error)
+	ModifySnapshotAttribute(context.Context, *ec2.ModifySnapshotAttributeInput, ...func(*ec2.Options)) (*ec2.ModifySnapshotAttributeOutput, error)
+	ModifyImageAttribute(context.Context, *ec2.ModifyImageAttributeInput, ...func(*ec2.Options)) (*ec2.ModifyImageAttributeOutput, error)
+}
 
 // removal is the action. Owned fields: "policy", which stands for the resource's policy document (label), or "shared with
 // <who>", true for each that a snapshot or image is shared with. The documents themselves are kept in the ledger.
@@ -34,22 +66,6 @@ type removal struct {
 	// seen has the latest view of a target.
 	seen *sync.Map
 }
-
-// view is a resource as it was read.
-type view struct {
-	kind   kind
-	doc    string
-	edit   edit
-	shared []string
-	// notes is what else lets somebody in; taken is what Apply has taken out for run.
-	notes, taken []string
-	run          string
-}
-
-// run tells runs of the action on one target apart.
-func run(c action.Call) string { return c.Incident.ID + " " + c.Since.String() }
-
-const with = "shared with "
 
 func (r removal) Observe(ctx context.Context, c action.Call) (action.State, error) {
 	v, err := r.look(ctx, c)
@@ -70,80 +86,16 @@ func (r removal) Observe(ctx context.Context, c action.Call) (action.State, erro
 	return s, nil
 }
 
-// look reads the resource and sees what of it names the principal.
-func (r removal) look(ctx context.Context, c action.Call) (*view, error) {
-	principal, err := outsider(c)
-	if err != nil {
-		return nil, err
-	}
-	v := &view{run: run(c)}
-	if v.kind, err = kindOf(c); err != nil {
-		return nil, err
-	}
-	api, err := r.reads(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	if v.kind.document == nil {
-		v.shared, err = v.kind.shared(ctx, api, c)
-		return v, err
-	}
-	if v.doc, err = v.kind.document(ctx, api, c); err != nil {
-		return nil, err
-	}
-	if v.edit, err = without(v.doc, principal); err != nil {
-		return nil, err
-	}
-	if c.Target.Service == "s3" {
-		v.notes = grants(ctx, api, c)
-	}
-	return v, nil
-}
-
-// outsider gives the principal to take out. Errors: BadInput; a refusal for one that is no outsider.
-func outsider(c action.Call) (string, error) {
-	p := strings.TrimSpace(c.With["principal"])
-	if p == "" {
-		return "", fault.New(fault.BadInput, "the step does not say whom to take out of %s (parameter principal)", c.Target.ARN)
-	}
-	if accountOf(p) == c.Target.Account {
-		return "", action.Refuse("%s is of the resource's own account: nobody is locked out", p)
-	}
-	for _, t := range strings.Split(c.With["trusted"], ",") {
-		if t = strings.TrimSpace(t); t != "" && (canonical(t) == canonical(p) || accountID.MatchString(canonical(t)) && canonical(t) == accountOf(p)) {
-			return "", action.Refuse("%s is on the trusted list (%s): archive the finding where it was made", p, t)
-		}
-	}
-	return p, nil
-}
-
-// meant tells whether a place in a list of sharing is the principal's: such lists know accounts, not who is in them.
-func meant(who, principal string) bool {
-	switch {
-	case principal == everybody:
-		return who == everyone
-	case accountOf(principal) != "" && !strings.Contains(who, ":"):
-		return who == accountOf(principal)
-	}
-	return who == principal
-}
-
-func (r removal) view(c action.Call) *view {
-	if v, ok := r.seen.Load(c.Target.ARN); ok {
-		return v.(*view)
-	}
-	return &view{}
-}
-
 func (r removal) Intent(c action.Call, now action.State) (action.State, error) {
-	v, principal := r.view(c), c.With["principal"]
+	v := r.view(c)
+	whom := strings.Join(v.outsiders, " and ")
 	if v.kind.document == nil {
-		if principal != everybody && now[with+everyone] == "true" {
-			return nil, action.Refuse("%s is shared with everybody, %s among them: that is for the finding about everybody", c.Target.ARN, principal)
+		if !slices.Contains(v.outsiders, everybody) && now[with+everyone] == "true" {
+			return nil, action.Refuse("%s is shared with everybody, %s among them: that is for the finding about everybody", c.Target.ARN, whom)
 		}
 		intent := action.State{}
 		for f := range now {
-			if meant(strings.TrimPrefix(f, with), principal) {
+			if meant(strings.TrimPrefix(f, with), v.outsiders) {
 				intent[f] = ""
 			}
 		}
@@ -151,7 +103,7 @@ func (r removal) Intent(c action.Call, now action.State) (action.State, error) {
 	}
 	switch {
 	case len(v.edit.open) > 0:
-		return nil, action.Refuse("%s lets everybody in by %s, and no condition says whom: decide whom it is meant for, and name them there; taking out %s alone would change nothing", c.Target.ARN, strings.Join(v.edit.open, " and "), principal)
+		return nil, action.Refuse("%s lets everybody in by %s, and no condition says whom: decide whom it is meant for, and name them there; taking out %s alone would change nothing", c.Target.ARN, strings.Join(v.edit.open, " and "), whom)
 	case v.kind.put == nil:
 		return nil, action.Refuse("%s", v.prepared(c))
 	case v.edit.doc == "" && c.Target.Service == "sns":
@@ -160,29 +112,13 @@ func (r removal) Intent(c action.Call, now action.State) (action.State, error) {
 	return action.State{"policy": label(v.edit.doc)}, nil
 }
 
-// most is how long a document may be to stand in a refusal.
-const most = 2000
-
-// prepared is the edit for a person, ready to be made.
-func (v *view) prepared(c action.Call) string {
-	command := v.kind.command(c)
-	text := fmt.Sprintf("a person has to take %s out of %s: its policy may be all that lets its own account in. Take %s. With: %s", c.With["principal"], c.Target.ARN, strings.Join(v.edit.out, "; "), command)
-	switch {
-	case v.edit.doc == "":
-		return text + ". No statement is left then: look first who else needs one"
-	case len(v.edit.doc) <= most && strings.Contains(command, "DOCUMENT"):
-		return text + ". DOCUMENT is then: " + v.edit.doc
-	}
-	return text
-}
-
 func (r removal) Contained(c action.Call, s action.State) bool {
 	v := r.view(c)
 	if v.kind.document != nil {
 		return s["policy"] == label(v.doc) && len(v.edit.out) == 0 && len(v.edit.open) == 0
 	}
 	for f, value := range s {
-		if who := strings.TrimPrefix(f, with); value == "true" && (meant(who, c.With["principal"]) || who == everyone) {
+		if who := strings.TrimPrefix(f, with); value == "true" && (meant(who, v.outsiders) || who == everyone) {
 			return false
 		}
 	}
@@ -201,7 +137,7 @@ func (r removal) Apply(ctx context.Context, c action.Call, now, _ action.State) 
 		return err
 	}
 	if v.kind.document == nil {
-		remove := slices.DeleteFunc(v.shared, func(who string) bool { return !meant(who, c.With["principal"]) || now[with+who] == "" })
+		remove := slices.DeleteFunc(v.shared, func(who string) bool { return !meant(who, v.outsiders) || now[with+who] == "" })
 		if len(remove) == 0 {
 			return nil
 		}
@@ -238,34 +174,6 @@ func (r removal) Restore(ctx context.Context, c action.Call, now, before action.
 		return err
 	}
 	return k.put(ctx, api, c, doc)
-}
-
-// reshare gives those of before their places back and reads that they have them.
-func (r removal) reshare(ctx context.Context, c action.Call, k kind, api changes, before action.State) error {
-	missing := func() ([]string, error) {
-		v, err := r.look(ctx, c)
-		if err != nil {
-			return nil, err
-		}
-		var out []string
-		for _, f := range slices.Sorted(maps.Keys(before)) {
-			if who := strings.TrimPrefix(f, with); before[f] == "true" && !slices.Contains(v.shared, who) {
-				out = append(out, who)
-			}
-		}
-		return out, nil
-	}
-	add, err := missing()
-	if err != nil || len(add) == 0 {
-		return err
-	}
-	if err := k.share(ctx, api, c, add, nil); err != nil {
-		return err
-	}
-	if add, err = missing(); err == nil && len(add) > 0 {
-		err = fault.New(fault.Throttled, "%s was shared with %s again, but AWS does not show it yet: look again", c.Target.ARN, strings.Join(add, ", "))
-	}
-	return err
 }
 
 // Tags are those of a bucket. Of other resources none are read: the protected list holds for all.

@@ -129,7 +129,7 @@ func (f *fake) GetBucketPolicy(context.Context, *s3.GetBucketPolicyInput, ...fun
 	return &s3.GetBucketPolicyOutput{Policy: &f.doc}, nil
 }
 
-//lint:ignore ST1003 the SDK's name
+//lint:ignore ST1003 the SDK names it so
 func (f *fake) GetBucketAcl(context.Context, *s3.GetBucketAclInput, ...func(*s3.Options)) (*s3.GetBucketAclOutput, error) {
 	return &s3.GetBucketAclOutput{Owner: &s3types.Owner{ID: aws.String("owner")}, Grants: f.acl}, f.look("GetBucketAcl", "s3:GetBucketAcl", "NoSuchBucket")
 }
@@ -150,7 +150,7 @@ func (f *fake) DeleteBucketPolicy(context.Context, *s3.DeleteBucketPolicyInput, 
 	return &s3.DeleteBucketPolicyOutput{}, f.write("DeleteBucketPolicy", "s3:DeleteBucketPolicy", "NoSuchBucket", "")
 }
 
-//lint:ignore ST1003 the SDK's name
+//lint:ignore ST1003 the SDK names it so
 func (f *fake) GetQueueUrl(_ context.Context, in *sqs.GetQueueUrlInput, _ ...func(*sqs.Options)) (*sqs.GetQueueUrlOutput, error) {
 	if f.gone {
 		return nil, &sqstypes.QueueDoesNotExist{ErrorCodeOverride: aws.String(noQueue)}
@@ -334,11 +334,21 @@ func TestOutcomes(t *testing.T) {
 		"everybody but one":    {doc: []string{`{"Effect":"Allow","NotPrincipal":{"AWS":"` + partners + `"},"Action":"*","Resource":"*"}`}, want: incident.Refused, reason: "statement 1"},
 		"our own account":      {with: whom("arn:aws:iam::222222222222:role/app"), doc: []string{own}, want: incident.Refused, reason: "nobody is locked out"},
 		"trusted":              {with: map[string]string{"principal": partners, "trusted": "999999999999, " + partner}, doc: []string{allow("Partner", `{"AWS":"`+partners+`"}`)}, want: incident.Refused, reason: "trusted list"},
-		"nobody named":         {with: map[string]string{}, fault: fault.BadInput},
-		"key":                  {target: key, doc: []string{own, allow("Them", `{"AWS":"`+theirs+`"}`)}, want: incident.Refused, golden: "refused", reason: "aws kms put-key-policy"},
-		"key, not named":       {target: key, doc: []string{own}, want: incident.Already},
-		"secret":               {target: secret, doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, want: incident.Refused, reason: "No statement is left then"},
-		"function":             {target: function, doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, want: incident.Refused, reason: "aws lambda remove-permission"},
+		"several": {
+			with: whom(them + ", " + partners + ",arn:aws:iam::222222222222:role/app"), doc: []string{own, allow("Both", `{"AWS":["`+partners+`","`+theirs+`"]}`)}, want: incident.Applied, after: []string{own},
+		},
+		"everybody and somebody": {
+			with: whom(them + ",*"), doc: []string{own, allow("World", `"*"`), allow("Them", `{"AWS":"`+theirs+`"}`)}, want: incident.Applied, after: []string{own},
+		},
+		"one of them trusted": {
+			with: map[string]string{"principal": partners + "," + them, "trusted": partner}, doc: []string{own, allow("Both", `{"AWS":["`+partners+`","`+theirs+`"]}`)},
+			want: incident.Applied, after: []string{own, allow("Both", `{"AWS":"`+partners+`"}`)},
+		},
+		"nobody named":   {with: map[string]string{}, fault: fault.BadInput},
+		"key":            {target: key, doc: []string{own, allow("Them", `{"AWS":"`+theirs+`"}`)}, want: incident.Refused, golden: "refused", reason: "aws kms put-key-policy"},
+		"key, not named": {target: key, doc: []string{own}, want: incident.Already},
+		"secret":         {target: secret, doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, want: incident.Refused, reason: "No statement is left then"},
+		"function":       {target: function, doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, want: incident.Refused, reason: "aws lambda remove-permission"},
 		"role": {
 			target: role, doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`), own}, want: incident.Refused, reason: "aws iam update-assume-role-policy --role-name partner-access",
 		},
