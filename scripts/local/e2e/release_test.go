@@ -107,11 +107,11 @@ func TestReleaseOfWhatWasChanged(t *testing.T) {
 
 // A right that is missing fails the undo into a dead letter; mended and redriven, the release is whole.
 func TestAReleaseThatFailsIsRedriven(t *testing.T) {
-	user, finding := misused(t)
+	bucket, finding := public(t)
 	put(t, finding)
 	settle(t, finding)
 	id := finding.Incident()
-	restore := must(world.TakeAction(t.Context(), member.IAM, "SecurityRemediationRole-Identity", "iam:UpdateAccessKey"))(t)
+	restore := must(world.TakeAction(t.Context(), member.IAM, "SecurityRemediationRole-Data", "s3:PutBucketPublicAccessBlock"))(t)
 	defer func() { check(t, restore(t.Context())) }()
 	if out, err := release(t, id); err == nil || !strings.Contains(fmt.Sprint(out, err), "NeedsPerson: Undone 0/1") {
 		t.Errorf("error %v:\n%s", err, out)
@@ -127,10 +127,10 @@ func TestAReleaseThatFailsIsRedriven(t *testing.T) {
 		m, err := hub.Meta(ctx, id)
 		return m.Status == incident.Closed, err
 	}))
-	if diff := cmp.Diff(map[string]string{user.Keys[0]: "Active", user.Keys[1]: "Active"}, must(member.Keys(t.Context(), user.Name))(t)); diff != "" {
-		t.Errorf("keys (-want +got):\n%s", diff)
+	if on := must(member.Blocked(t.Context(), bucket))(t); on != 0 {
+		t.Errorf("%d flags are on, want those of before: none", on)
 	}
-	if h := must(hub.Hold(t.Context(), user.ARN, "deactivate-keys"))(t); h.Phase != ledger.Released {
+	if h := must(hub.Hold(t.Context(), "arn:aws:s3:::"+bucket, "block-public-access"))(t); h.Phase != ledger.Released {
 		t.Errorf("the hold is %s", h.Phase)
 	}
 	quiet(t, id, world.Queues...)
