@@ -41,7 +41,15 @@ func decodeAccessAnalyzer(e event) []reading {
 	if owner != "" && owner != f.Account {
 		f.doubt("it says account %s, its resource is of account %s", quoted(f.Account), owner)
 	}
-	public, sure := d.flag("isPublic")
+	// GetFindingV2 has what was granted one level down.
+	granted := d
+	for _, detail := range d.items("findingDetails") {
+		if g := detail.object("externalAccessDetails"); g != nil {
+			granted = g
+			break
+		}
+	}
+	public, sure := granted.flag("isPublic")
 	switch {
 	case f.Type == "" && strings.HasPrefix(e.detailType, "Unused"):
 		f.Type = "UnusedAccess"
@@ -63,7 +71,7 @@ func decodeAccessAnalyzer(e event) []reading {
 		f.doubt("its resource %s is not the ARN of a %s", quoted(resource), k)
 	}
 	f.add(r)
-	f.External = outsiders(d.object("principal"))
+	f.External = outsiders(granted.object("principal"))
 	f.Title = words(string(k)+" "+r.ID+": "+f.Type+" by "+strings.Join(f.External, ", "), 256)
 	if len(f.External) == 0 {
 		f.Title = words(string(k)+" "+r.ID+": "+f.Type, 256)
