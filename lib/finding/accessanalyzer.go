@@ -71,7 +71,7 @@ func decodeAccessAnalyzer(e event) []reading {
 		f.doubt("its resource %s is not the ARN of a %s", quoted(resource), k)
 	}
 	f.add(r)
-	f.External = outsiders(granted.object("principal"))
+	f.External = outsiders(granted.at("principal"))
 	f.Title = words(string(k)+" "+r.ID+": "+f.Type+" by "+strings.Join(f.External, ", "), 256)
 	if len(f.External) == 0 {
 		f.Title = words(string(k)+" "+r.ID+": "+f.Type, 256)
@@ -97,9 +97,13 @@ func decodeAccessAnalyzer(e event) []reading {
 	return e.done(f, "an Access Analyzer finding", map[string]any(e.whole))
 }
 
-// outsiders are the principals of a finding: a map from their kind to who they are.
-func outsiders(t tree) []string {
+// outsiders are the principals of a finding: a map from their kind to who they are, or one of them alone.
+func outsiders(v any) []string {
+	if s, ok := v.(string); ok && s != "" {
+		return []string{words(s, 256)}
+	}
 	var out []string
+	t := asTree(v)
 	for kind := range t {
 		who := words(t.text(kind), 256)
 		if who == "" {
