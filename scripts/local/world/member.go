@@ -88,6 +88,20 @@ func (m *Member) net(ctx context.Context) (*network, error) {
 	return n, nil
 }
 
+// AddVolume attaches a further volume to an instance.
+func (m *Member) AddVolume(ctx context.Context, id string) error {
+	i, err := m.describe(ctx, id)
+	if err != nil {
+		return err
+	}
+	v, err := m.EC2.CreateVolume(ctx, &ec2.CreateVolumeInput{AvailabilityZone: i.Placement.AvailabilityZone, Size: aws.Int32(5)})
+	if err != nil {
+		return err
+	}
+	_, err = m.EC2.AttachVolume(ctx, &ec2.AttachVolumeInput{InstanceId: &id, VolumeId: v.VolumeId, Device: aws.String("/dev/sdx")})
+	return err
+}
+
 // Group makes a security group that lets one port in, from everywhere, IPv4 and IPv6.
 func (m *Member) Group(ctx context.Context, vpc, name string, port int32) (string, error) {
 	g, err := m.EC2.CreateSecurityGroup(ctx, &ec2.CreateSecurityGroupInput{GroupName: &name, Description: &name, VpcId: &vpc})
@@ -99,6 +113,13 @@ func (m *Member) Group(ctx context.Context, vpc, name string, port int32) (strin
 		IpRanges: []ec2types.IpRange{{CidrIp: aws.String("0.0.0.0/0")}}, Ipv6Ranges: []ec2types.Ipv6Range{{CidrIpv6: aws.String("::/0")}},
 	}}})
 	return aws.ToString(g.GroupId), err
+}
+
+// Leave has the next instance made in a new VPC.
+func (m *Member) Leave() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.network = nil
 }
 
 // Instance makes an instance with two interfaces (groups web and admin, with IPv6 addresses) and two volumes. With a role's
@@ -213,6 +234,12 @@ func (m *Member) Bucket(ctx context.Context, name string) error {
 	}
 	_, err := m.S3.PutBucketPolicy(ctx, &s3.PutBucketPolicyInput{Bucket: &name, Policy: aws.String(fmt.Sprintf(
 		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"arn:aws:s3:::%s/*"}]}`, name))})
+	return err
+}
+
+// Unblock takes a bucket's public access block away.
+func (m *Member) Unblock(ctx context.Context, bucket string) error {
+	_, err := m.S3.DeletePublicAccessBlock(ctx, &s3.DeletePublicAccessBlockInput{Bucket: &bucket})
 	return err
 }
 
