@@ -28,7 +28,7 @@ func decodeAccessAnalyzer(e event) []reading {
 	resource := d.text("resource")
 	owner, at := home(resource)
 	f := Finding{
-		Product: AccessAnalyzer, NativeID: firstText(d.text("id"), d.text("findingId")), Type: words(d.text("findingType"), 128), Band: incident.Medium,
+		Product: AccessAnalyzer, Assumed: true, NativeID: firstText(d.text("id"), d.text("findingId")), Type: words(d.text("findingType"), 128), Band: incident.Medium,
 		FirstSeen: d.time("createdAt"), LastSeen: first(d.time("analyzedAt"), d.time("updatedAt")), Updated: d.time("updatedAt"),
 	}
 	if list, _ := e.whole.at("resources").([]any); len(list) == 1 {

@@ -74,7 +74,7 @@ func decodeCloudTrail(e event) []reading {
 		return e.refused(false, "not a finding: nobody watches for the call %s of %s", words(name, 80), words(service, 40))
 	}
 	f := Finding{
-		Product: CloudTrail, NativeID: d.text("eventID"), Source: service, Type: words(name, 128),
+		Product: CloudTrail, Assumed: true, NativeID: d.text("eventID"), Source: service, Type: words(name, 128),
 		FirstSeen: d.time("eventTime"), LastSeen: d.time("eventTime"), Updated: d.time("eventTime"), Band: incident.Low,
 	}
 	who := d.object("userIdentity")
