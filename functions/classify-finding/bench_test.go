@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"firebreak/lib/ledger"
 	"firebreak/lib/setting"
@@ -15,7 +16,7 @@ func BenchmarkClassify(b *testing.B) {
 	raw := string(eventOf(b, "guardduty-crypto-mining"))
 	b.ReportAllocs()
 	for n := 0; b.Loop(); n++ {
-		one := strings.ReplaceAll(raw, "7a10c2d3e4f5061728394a5b6c7d8e01", fmt.Sprintf("%032x", n))
+		one := strings.NewReplacer("7a10c2d3e4f5061728394a5b6c7d8e01", fmt.Sprintf("%032x", n), "i-0abcdef1234567890", fmt.Sprintf("i-%017x", n)).Replace(raw)
 		if _, err := w.handle(b.Context(), call([]byte(one), fmt.Sprint("x", n))); err != nil {
 			b.Fatal(err)
 		}
@@ -29,6 +30,7 @@ func BenchmarkClassifyCopy(b *testing.B) {
 	raw := eventOf(b, "guardduty-crypto-mining")
 	b.ReportAllocs()
 	for n := 0; b.Loop(); n++ {
+		w.clock = w.clock.Add(time.Microsecond)
 		if _, err := w.handle(b.Context(), call(raw, fmt.Sprint("x", n))); err != nil {
 			b.Fatal(err)
 		}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"firebreak/lib/account"
 	"firebreak/lib/fault"
 	"firebreak/lib/finding"
 	"firebreak/lib/incident"
@@ -193,5 +194,12 @@ func TestTheOrganizationalUnitIsTheSettings(t *testing.T) {
 	}
 	if seen = f.Unit; seen != "ou-clinic" {
 		t.Errorf("unit %q", seen)
+	}
+}
+
+// lib/finding knows our roles without knowing how they are taken.
+func TestOurRolesAreCalledTheSameEverywhere(t *testing.T) {
+	if finding.RemediationRole != account.RolePrefix {
+		t.Errorf("%s and %s", finding.RemediationRole, account.RolePrefix)
 	}
 }

@@ -28,7 +28,7 @@ func decodeAccessAnalyzer(e event) []reading {
 	resource := d.text("resource")
 	owner, at := home(resource)
 	f := Finding{
-		Product: AccessAnalyzer, NativeID: firstText(d.text("id"), d.text("findingId")), Type: words(d.text("findingType"), 128), Band: incident.Medium,
+		Product: AccessAnalyzer, Assumed: true, NativeID: firstText(d.text("id"), d.text("findingId")), Type: words(d.text("findingType"), 128), Band: incident.Medium,
 		FirstSeen: d.time("createdAt"), LastSeen: first(d.time("analyzedAt"), d.time("updatedAt")), Updated: d.time("updatedAt"),
 	}
 	if list, _ := e.whole.at("resources").([]any); len(list) == 1 {
@@ -41,7 +41,15 @@ func decodeAccessAnalyzer(e event) []reading {
 	if owner != "" && owner != f.Account {
 		f.doubt("it says account %s, its resource is of account %s", quoted(f.Account), owner)
 	}
-	public, sure := d.flag("isPublic")
+	// GetFindingV2 has what was granted one level down.
+	granted := d
+	for _, detail := range d.items("findingDetails") {
+		if g := detail.object("externalAccessDetails"); g != nil {
+			granted = g
+			break
+		}
+	}
+	public, sure := granted.flag("isPublic")
 	switch {
 	case f.Type == "" && strings.HasPrefix(e.detailType, "Unused"):
 		f.Type = "UnusedAccess"
@@ -63,7 +71,7 @@ func decodeAccessAnalyzer(e event) []reading {
 		f.doubt("its resource %s is not the ARN of a %s", quoted(resource), k)
 	}
 	f.add(r)
-	f.External = outsiders(d.object("principal"))
+	f.External = outsiders(granted.at("principal"))
 	f.Title = words(string(k)+" "+r.ID+": "+f.Type+" by "+strings.Join(f.External, ", "), 256)
 	if len(f.External) == 0 {
 		f.Title = words(string(k)+" "+r.ID+": "+f.Type, 256)
@@ -89,9 +97,13 @@ func decodeAccessAnalyzer(e event) []reading {
 	return e.done(f, "an Access Analyzer finding", map[string]any(e.whole))
 }
 
-// outsiders are the principals of a finding: a map from their kind to who they are.
-func outsiders(t tree) []string {
+// outsiders are the principals of a finding: a map from their kind to who they are, or one of them alone.
+func outsiders(v any) []string {
+	if s, ok := v.(string); ok && s != "" {
+		return []string{words(s, 256)}
+	}
 	var out []string
+	t := asTree(v)
 	for kind := range t {
 		who := words(t.text(kind), 256)
 		if who == "" {

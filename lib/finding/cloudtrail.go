@@ -67,11 +67,14 @@ func decodeCloudTrail(e event) []reading {
 	service, _, _ := strings.Cut(d.text("eventSource"), ".")
 	name := d.text("eventName")
 	w := watched[service+" "+name]
+	if strings.Contains(d.text("eventType")+d.text("eventCategory"), "Insight") {
+		return e.refused(false, "not a finding: CloudTrail Insights counts calls of %s", words(name, 80))
+	}
 	if w == nil {
 		return e.refused(false, "not a finding: nobody watches for the call %s of %s", words(name, 80), words(service, 40))
 	}
 	f := Finding{
-		Product: CloudTrail, NativeID: d.text("eventID"), Source: service, Type: words(name, 128),
+		Product: CloudTrail, Assumed: true, NativeID: d.text("eventID"), Source: service, Type: words(name, 128),
 		FirstSeen: d.time("eventTime"), LastSeen: d.time("eventTime"), Updated: d.time("eventTime"), Band: incident.Low,
 	}
 	who := d.object("userIdentity")

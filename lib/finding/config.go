@@ -28,7 +28,7 @@ func decodeConfig(e event) []reading {
 	kind, id := firstText(d.text("resourceType"), of.text("resourceType")), firstText(d.text("resourceId"), of.text("resourceId"))
 	account, region := home(rule)
 	f := Finding{
-		Product: Config, Source: words(name, 256), Type: baseRule(name), Band: incident.Medium,
+		Product: Config, Assumed: true, Source: words(name, 256), Type: baseRule(name), Band: incident.Medium,
 		FirstSeen: d.time("newEvaluationResult", "resultRecordedTime"), LastSeen: first(d.time("newEvaluationResult", "resultRecordedTime"), d.time("notificationCreationTime")),
 		Title: words(d.text("newEvaluationResult", "annotation"), 256),
 	}

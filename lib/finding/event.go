@@ -183,7 +183,7 @@ func (e event) read() []reading {
 
 // wrappers are the keys under which records lie in what carries them: CloudTrail's files, Lambda's events of SNS and SQS,
 // notifications of SNS, the answers of GetFindings and ListFindings, recordings of those.
-var wrappers = []string{"Records", "Sns", "body", "Message", "Findings", "findings", "finding", "data", "logEvents", "message", "event", "event_payload"}
+var wrappers = []string{"Records", "Sns", "body", "Message", "Findings", "findings", "finding", "data", "logEvents", "message", "Entries", "events", "event", "event_payload"}
 
 // readRecord reads a record without envelope: one of the formats, or something that carries some.
 func readRecord(t tree, depth int) []reading {

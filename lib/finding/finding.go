@@ -45,6 +45,8 @@ type Finding struct {
 	Score  float64
 	Scored bool
 	Band   incident.Band
+	// Assumed: the source grades nothing, Band is what Firebreak takes such a finding for.
+	Assumed bool
 	// Updated is when the source last changed the finding, LastSeen when what it reports was last seen. Zero where unknown.
 	FirstSeen, LastSeen, Updated time.Time
 	// About is the kind of resource that the finding itself says it is about: for GuardDuty in its words (Instance, AccessKey,

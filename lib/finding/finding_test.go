@@ -284,6 +284,9 @@ func TestPrincipals(t *testing.T) {
 		{"name that is none", "${user_name}", "IAMUser", "", "", Principal{Kind: WhoOther, Name: "${user_name}", Doubt: `the user name is "${user_name}"`}},
 		{"no name", "", "IAMUser", "AIDAEXAMPLEEXAMPLE01", "", Principal{Kind: WhoOther, Doubt: `the user name is ""`}},
 		{"path out of bounds", "../bob", "IAMUser", "", "", Principal{Kind: WhoOther, Name: "bob", Doubt: `the user name is "../bob"`}},
+		{"a role's session by name", "app/session-1", "AssumedRole", "AROAEXAMPLEEXAMPLE01:session-1", "", Principal{Kind: WhoOther, Name: "session-1", Session: "session-1", Doubt: `the user name "app/session-1" is a role's with its session's, or a path with a role's`}},
+		{"identity center", "AWSReservedSSO_Admin_0123456789abcdef", "AssumedRole", "AROAEXAMPLEEXAMPLE01:bob", "", Principal{Kind: WhoCenter, Name: "AWSReservedSSO_Admin_0123456789abcdef", Session: "bob"}},
+		{"service-linked role", "AWSServiceRoleForSupport", "AssumedRole", "AROAEXAMPLEEXAMPLE01:s", "", Principal{Kind: WhoService, Name: "AWSServiceRoleForSupport", Session: "s"}},
 		{"nothing", "", "", "", "", Principal{}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -48,7 +48,7 @@ func (e event) health(entity tree, abuse bool) Finding {
 	d := e.detail
 	value := entity.text("entityValue")
 	f := Finding{
-		Product: Health, Source: words(d.text("eventArn"), 256), Type: words(d.text("eventTypeCode"), 128), Band: incident.High,
+		Product: Health, Assumed: true, Source: words(d.text("eventArn"), 256), Type: words(d.text("eventTypeCode"), 128), Band: incident.High,
 		FirstSeen: d.time("startTime"), LastSeen: first(d.time("lastUpdatedTime"), d.time("startTime")), Updated: d.time("lastUpdatedTime"),
 	}
 	for _, text := range d.items("eventDescription") {

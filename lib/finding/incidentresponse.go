@@ -23,7 +23,7 @@ func decodeIncidentResponse(e event) []reading {
 	id := d.text("caseArn")
 	account, region := home(id)
 	f := Finding{
-		Product: IncidentResponse, NativeID: firstText(d.digits("caseId"), id[strings.LastIndex(id, "/")+1:]), Source: words(id, 256),
+		Product: IncidentResponse, Assumed: true, NativeID: firstText(d.digits("caseId"), id[strings.LastIndex(id, "/")+1:]), Source: words(id, 256),
 		Type: firstText(words(e.detailType, 128), "Case"), Title: words(d.text("title"), 256), Band: incident.High,
 		FirstSeen: d.time("createdDate"), LastSeen: first(d.time("lastUpdatedDate"), e.whole.time("time")), Updated: d.time("lastUpdatedDate"),
 	}

@@ -56,6 +56,10 @@ func (p Principal) OfSession() bool { return sessionKey.MatchString(p.KeyID) }
 // "Referencing permission sets in resource policies".
 const reservedRole = "AWSReservedSSO_"
 
+// linkedRole is what the names of service-linked roles begin with: only their service may change them (IAM User Guide, "Service-linked
+// roles").
+const linkedRole = "AWSServiceRoleFor"
+
 // principal reads accessKeyDetails, in GuardDuty's words. userType, the unique id's prefix and the key's prefix must tell the
 // same story; where they do not, the principal is named but not acted on.
 func principal(f Finding, k tree) Principal {
@@ -120,8 +124,13 @@ func principal(f Finding, k tree) Principal {
 		return doubt("the user type is %s and the principal id %s", kind, words(unique, 40))
 	case p.Kind == WhoRole && p.LongTerm():
 		return doubt("the user type is %s and the key %s a long-term one, which roles do not have", kind, p.KeyID)
+	case p.Kind == WhoRole && path != "" && name == p.Session:
+		return doubt("the user name %q is a role's with its session's, or a path with a role's", words(k.text("userName"), 80))
 	case p.Kind == WhoRole && strings.HasPrefix(name, reservedRole):
 		p.Kind = WhoCenter
+		return p
+	case p.Kind == WhoRole && strings.HasPrefix(name, linkedRole):
+		p.Kind = WhoService
 		return p
 	}
 	p.ARN = fmt.Sprintf("arn:%s:iam::%s:%s/%s%s", f.Partition, f.Account, resource, path, name)

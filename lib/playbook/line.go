@@ -19,8 +19,8 @@ type Line struct {
 	Title      text `json:"title"`
 	Account    text `json:"account"`
 	Region     text `json:"region"`
-	// Severity is the band as found, Score the number that the source gives: GuardDuty's from 0 to 10, otherwise Security Hub's
-	// from 0 to 100.
+	// Severity is the band as found, or what the playbook takes it for where the source grades nothing. Score is the number that
+	// the source gives: GuardDuty's from 0 to 10, otherwise Security Hub's from 0 to 100.
 	Severity    text        `json:"severity"`
 	Score       *float64    `json:"score"`
 	Resources   []Named     `json:"resources"`
@@ -106,7 +106,9 @@ func (b *Book) Lines(record int, raw []byte, limit int) []Line {
 			Record: record, Finding: i, IncidentID: text(f.IncidentID()), Disposition: d.Disposition, Reason: d.Reason, Playbook: text(b.File),
 			Rule: text(d.Rule), Contain: doings(d.Plan.Contain), Eradicate: doings(d.Plan.Eradicate),
 		}
-		l.says(f)
+		if l.says(f); f.Assumed {
+			l.Severity = text(d.Band)
+		}
 		out = append(out, l)
 	}
 	return out
