@@ -124,9 +124,11 @@ var frames embed.FS
 func (f frame) write(root string) ([]string, error) {
 	var written []string
 	folder := filepath.Join("functions", f.Name)
+	_, err := os.Stat(filepath.Join(root, folder, "main.go"))
+	byHand := err == nil // a frame's tests and golden results are of no use to code that somebody has written
 	for file, from := range f.files() {
 		path := filepath.Join(folder, file)
-		if _, err := os.Stat(filepath.Join(root, path)); err == nil {
+		if _, err := os.Stat(filepath.Join(root, path)); err == nil || byHand && file != "action.yaml" {
 			continue
 		}
 		text, err := f.fill(from)
