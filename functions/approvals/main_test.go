@@ -41,6 +41,7 @@ const (
 	target   = "arn:aws:ec2:us-east-1:222222222222:instance/" + instance
 	token    = "AQCEAAAAKgAAAAMAAAAA+task/token=="
 	running  = "arn:aws:states:us-east-1:111111111111:execution:firebreak-respond:e1"
+	front    = "https://abc.execute-api.us-east-1.amazonaws.com"
 	secret   = `{"id":"1","key":"0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqr"}`
 )
 
@@ -125,7 +126,7 @@ func newDoor(t *testing.T, kind approval.Kind) *door {
 }
 
 func (d *door) serve() {
-	d.h = newHandler(d.mem, setting.Fixed(d.installed), d, "arn:aws:secretsmanager:us-east-1:111111111111:secret:k", "arn:aws:states:us-east-1:111111111111:stateMachine:firebreak-respond", func() time.Time { return d.now })
+	d.h = newHandler(d.mem, setting.Fixed(d.installed), d, address{"arn:aws:secretsmanager:us-east-1:111111111111:secret:k", "arn:aws:states:us-east-1:111111111111:stateMachine:firebreak-respond", front}, func() time.Time { return d.now })
 }
 
 func (d *door) open(kind approval.Kind, evidence string) approval.Approval {
@@ -556,7 +557,7 @@ func ringNonce(d *door, approver string) string {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	return ring.Nonce(l, d.now)
+	return ring.Nonce(l, "", d.now)
 }
 
 func (d *door) episode(n int) {
@@ -756,28 +757,58 @@ func TestNothingSecretIsWrittenDown(t *testing.T) {
 	}
 }
 
-// Every text that a template or a page asks for is in the table.
+// Every text that a template or a page asks for is in the table of every language, with the same arguments.
 func TestTextsAreComplete(t *testing.T) {
+	needed := []string{}
 	for _, m := range regexp.MustCompile(`\{\{t "([^"]+)"\}\}`).FindAllStringSubmatch(pageHTML, -1) {
-		if english[m[1]] == "" {
-			t.Errorf("the text %q is missing", m[1])
-		}
+		needed = append(needed, m[1])
 	}
-	for _, o := range []incident.Outcome{incident.Applied, incident.Already, incident.Planned, incident.Gone, incident.Refused, incident.Restored, incident.Held, incident.Drifted, incident.Changed, incident.Failed} {
-		if english["standing."+string(o)] == "" {
-			t.Errorf("the outcome %s has no text", o)
-		}
+	for _, o := range []incident.Outcome{incident.Applied, incident.Already, incident.Planned, incident.Gone, incident.Refused, incident.Restored, incident.Held, incident.Drifted, incident.Changed, incident.Kept, incident.Failed} {
+		needed = append(needed, "standing."+string(o))
 	}
 	for _, k := range []approval.Kind{approval.KindEradicate, approval.KindOverride} {
 		for _, s := range []approval.Status{approval.StatusOpen, approval.StatusApproved, approval.StatusRejected, approval.StatusExpired, approval.StatusSuperseded, approval.StatusCancelled} {
-			if english[string(s)+"."+string(k)+".text"] == "" || english[string(s)+"."+string(k)]+english[string(s)] == "" {
-				t.Errorf("an %s that is %s has no text", k, s)
+			needed = append(needed, string(s)+"."+string(k)+".text")
+			if english[string(s)+"."+string(k)]+english[string(s)] == "" {
+				t.Errorf("an %s that is %s has no title", k, s)
 			}
 		}
-		for _, key := range []string{"approve.", "reject.", "will."} {
-			if english[key+string(k)] == "" {
-				t.Errorf("the text %s%s is missing", key, k)
+		needed = append(needed, "approve."+string(k), "reject."+string(k), "will."+string(k), "form.keep."+string(k)+"%")
+	}
+	for _, l := range []language{english, japanese} {
+		for _, key := range needed {
+			if l[key] == "" {
+				t.Errorf("%s: the text %s is missing", l["lang"], key)
 			}
+		}
+	}
+	verbs := regexp.MustCompile(`%(\[\d\])?[sd]`)
+	for key, text := range english {
+		other, ok := japanese[key]
+		if !ok || (other == "") != (text == "") {
+			t.Errorf("ja: the text %s is missing", key)
+		}
+		if len(verbs.FindAllString(text, -1)) != len(verbs.FindAllString(other, -1)) {
+			t.Errorf("%s: %q and %q take different arguments", key, text, other)
+		}
+	}
+	for key := range japanese {
+		if _, ok := english[key]; !ok {
+			t.Errorf("ja: nobody needs the text %s", key)
+		}
+	}
+}
+
+// Readers get the language that they like best, English where there is none of theirs.
+func TestLanguages(t *testing.T) {
+	d := newDoor(t, approval.KindEradicate)
+	for accept, want := range map[string]string{
+		"": "en", "ja": "ja", "ja-JP,ja;q=0.9,en;q=0.8": "ja", "en-US,en;q=0.9,ja;q=0.8": "en", "de,fr;q=0.8": "en", "de, ja;q=0.3": "ja", "JA": "ja",
+		"ja;q=0": "en", "en;q=0.1,ja;q=0.2": "ja", "ja;q=2": "en", "ja;q=x": "en", "*": "en", strings.Repeat("ja,", 3000): "ja",
+	} {
+		res := d.ask("GET", "/approve/"+d.link("alice"), map[string]string{"Accept-Language": accept}, "")
+		if res.StatusCode != http.StatusOK || res.Headers["content-language"] != want || !strings.Contains(res.Body, `<html lang="`+want+`">`) {
+			t.Errorf("%.40q: %s, not %s", accept, res.Headers["content-language"], want)
 		}
 	}
 }

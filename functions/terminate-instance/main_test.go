@@ -89,7 +89,10 @@ func newWorld(t *testing.T) *world {
 		source:  func(context.Context, action.Call) (source, error) { return w.guardDuty, nil },
 		changes: func(context.Context, action.Call) (changes, error) { return w.ec2.Session(session), nil },
 	}
-	in := setting.Installed{Action: setting.Action{SettleMilliseconds: 1, LeaseSeconds: 90}}
+	in := setting.Installed{
+		Action: setting.Action{SettleMilliseconds: 1, LeaseSeconds: 90}, Approval: setting.Approval{LinkAlone: "none"},
+		Approvers: []setting.Approver{{ID: "alice"}, {ID: "bob"}},
+	}
 	w.run = action.NewSpine(w.store, setting.Fixed(in)).Eradicating("terminate-instance", act)
 	guard := ledger.Item[setting.Guard]{Key: setting.GuardKey, Value: setting.Defaults()}
 	guard.Value.Mode = setting.Act
@@ -131,7 +134,7 @@ func (w *world) approve() {
 	it := ledger.Item[approval.Approval]{Key: approval.Key(id, 1), Value: approval.Approval{
 		Incident: id, Number: 1, Episode: 1, Kind: approval.KindEradicate, Steps: steps, Need: 2, Status: approval.StatusApproved,
 		Hash:      approval.Hash(approval.KindEradicate, id, 1, steps),
-		Decisions: []approval.Decision{{Approver: "alice", Approve: true}, {Approver: "bob", Approve: true}},
+		Decisions: []approval.Decision{{Approver: "alice", Approve: true, Via: setting.ViaSignIn}, {Approver: "bob", Approve: true, Via: setting.ViaCLI}},
 	}}
 	w.must(ledger.Save(w.t.Context(), w.store, &it))
 }

@@ -36,7 +36,7 @@ var (
 	terminate = incident.Step{Action: "terminate-instance", Target: target}
 	isolate   = incident.Step{Action: "isolate-instance", Target: target}
 	revoke    = incident.Step{Action: "revoke-sessions", Target: "arn:aws:iam::222222222222:role/clinic-web"}
-	people    = setting.Installed{Approvers: []setting.Approver{{ID: "alice", Email: "alice@example.com"}, {ID: "bob"}, {ID: "alice-2", Email: "Alice@example.com"}, {ID: "carol", Principals: []string{"arn:aws:iam::222222222222:role/ops/clinic-web"}}}}
+	people    = setting.Installed{Approval: setting.Approval{LinkAlone: "destructive"}, Approvers: []setting.Approver{{ID: "alice", Email: "alice@example.com"}, {ID: "bob"}, {ID: "alice-2", Email: "Alice@example.com"}, {ID: "carol", Principals: []string{"arn:aws:iam::222222222222:role/ops/clinic-web"}}}}
 )
 
 func store(t *testing.T) *ledger.Memory {
@@ -290,7 +290,7 @@ func TestDecide(t *testing.T) {
 	t.Run("nonce used", func(t *testing.T) {
 		s := store(t)
 		a := open(t, s, eradication("token"))
-		v := Vote{Incident: id, Number: 1, Approver: "alice", Approve: true, Hash: a.Hash, Nonce: "n", Now: now}
+		v := Vote{Incident: id, Number: 1, Approver: "alice", Approve: true, Via: "link", Hash: a.Hash, Nonce: "n", Now: now}
 		if got, _, err := Decide(t.Context(), s, people, v); got != Counted || err != nil {
 			t.Fatal(got, err)
 		}
@@ -317,7 +317,7 @@ func TestOneWinnerOf64(t *testing.T) {
 		counts := map[Answer]int{}
 		for i := range 64 {
 			wg.Go(func() {
-				answer, _, err := Decide(context.Background(), s, people, Vote{Incident: id, Number: 1, Approver: "bob", Approve: i%2 == 0, Hash: a.Hash, Nonce: fmt.Sprint(i), Now: now})
+				answer, _, err := Decide(context.Background(), s, people, Vote{Incident: id, Number: 1, Approver: "bob", Approve: i%2 == 0, Via: "link", Hash: a.Hash, Nonce: fmt.Sprint(i), Now: now})
 				mu.Lock()
 				defer mu.Unlock()
 				if err != nil {
@@ -388,8 +388,8 @@ func TestVerify(t *testing.T) {
 		{name: "a field more", number: 1, step: terminate, identity: map[string]string{"launched": "a", "volumes": "v", "w": ""}, says: "w: approved none, now none"},
 		{name: "superseded", number: 1, step: terminate, identity: identity, prepare: tamper(func(a *Approval) { a.Status = StatusSuperseded }), says: "is superseded, not approved"},
 		{name: "override", number: 1, step: terminate, identity: identity, prepare: tamper(func(a *Approval) { a.Kind = KindOverride }), says: "lets nothing be destroyed"},
-		{name: "one approver", number: 1, step: terminate, identity: identity, prepare: tamper(func(a *Approval) { a.Decisions = a.Decisions[:1] }), says: "has 1 approvers, 2 are needed"},
-		{name: "one approver twice", number: 1, step: terminate, identity: identity, prepare: tamper(func(a *Approval) { a.Decisions[1] = a.Decisions[0] }), says: "has 1 approvers, 2 are needed"},
+		{name: "one approver", number: 1, step: terminate, identity: identity, prepare: tamper(func(a *Approval) { a.Decisions = a.Decisions[:1] }), says: "has 1 approvers who count, 2 are needed"},
+		{name: "one approver twice", number: 1, step: terminate, identity: identity, prepare: tamper(func(a *Approval) { a.Decisions[1] = a.Decisions[0] }), says: "has 1 approvers who count, 2 are needed"},
 		{name: "steps changed since", number: 1, step: terminate, identity: identity, prepare: tamper(func(a *Approval) { a.Steps[0].Identity = map[string]string{"x": "y"} }), says: "not what people were shown"},
 	}
 	for _, tt := range tests {
@@ -398,7 +398,7 @@ func TestVerify(t *testing.T) {
 			if tt.prepare != nil {
 				tt.prepare(t, s)
 			}
-			ok, difference, err := Verify(t.Context(), s, id, tt.number, tt.step, tt.identity)
+			ok, difference, err := Verify(t.Context(), s, people, id, tt.number, tt.step, tt.identity)
 			if err != nil || ok != tt.ok || !strings.Contains(strings.Join(difference, "\n"), tt.says) {
 				t.Errorf("%v %q %v", ok, difference, err)
 			}
@@ -406,7 +406,7 @@ func TestVerify(t *testing.T) {
 	}
 	s := approved(t)
 	s.Fail = func(string, ledger.Key) error { return errors.New("no table") }
-	if ok, _, err := Verify(t.Context(), s, id, 1, terminate, identity); ok || !fault.Is(err, fault.Unreadable) {
+	if ok, _, err := Verify(t.Context(), s, people, id, 1, terminate, identity); ok || !fault.Is(err, fault.Unreadable) {
 		t.Errorf("unreadable: %v %v", ok, err)
 	}
 }
@@ -687,18 +687,18 @@ func TestLinks(t *testing.T) {
 			t.Errorf("it opens another %s", name)
 		}
 	}
-	nonce := old.Nonce(l, now)
-	if _, ok := rotated.Spend(l, nonce, now.Add(29*time.Minute)); !ok {
+	nonce := old.Nonce(l, "", now)
+	if _, ok := rotated.Spend(l, "", nonce, now.Add(29*time.Minute)); !ok {
 		t.Error("a nonce of the old key, for a link of the old key, is not taken")
 	}
-	if _, ok := old.Spend(l, nonce, now.Add(nonceLife)); ok {
+	if _, ok := old.Spend(l, "", nonce, now.Add(nonceLife)); ok {
 		t.Error("an old nonce is taken")
 	}
 	for i := range len(nonce) {
 		for bit := range 8 {
 			b := []byte(nonce)
 			b[i] ^= 1 << bit
-			if _, ok := old.Spend(l, string(b), now); ok {
+			if _, ok := old.Spend(l, "", string(b), now); ok {
 				t.Fatalf("bit %d of character %d does not count", bit, i)
 			}
 		}

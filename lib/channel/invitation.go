@@ -33,7 +33,10 @@ func (i Invitations) Send(ctx context.Context, meta ledger.Incident, a approval.
 	if err != nil {
 		return nil, err
 	}
-	people := approval.Eligible(in, meta)
+	people, err := approval.Deciders(ctx, i.Store, in, meta, a.Kind)
+	if err != nil {
+		return nil, err
+	}
 	for _, p := range people {
 		if _, decided := a.Decided(p.ID); decided {
 			continue

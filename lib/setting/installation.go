@@ -3,6 +3,7 @@ package setting
 import (
 	"context"
 	"encoding/json"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -22,6 +23,8 @@ type Installed struct {
 	Approval  Approval   // <prefix>/approval
 	Playbook  Playbook   // <prefix>/playbook
 	Action    Action     // <prefix>/action
+	SignIn    SignIn     // <prefix>/signin; may be missing: then nobody signs in
+	Slack     Slack      // <prefix>/slack; may be missing: then nothing goes to Slack
 }
 
 // Account is a member account that Firebreak may act in.
@@ -39,7 +42,12 @@ type Approver struct {
 	Severities []incident.Band `json:"severities"`
 	Accounts   []string        `json:"accounts"`
 	// Principals are the approver's own AWS principals: a finding that names one of them is decided by others.
+	// On the command line they are who the approver is; an assumed role counts there with its session's name only.
 	Principals []string `json:"principals"`
+	// Subjects are what the issuer of the sign-in calls the approver: the claim sub.
+	Subjects []string `json:"subjects,omitempty"`
+	// Slack is the approver's member id in the Slack workspace.
+	Slack string `json:"slack,omitempty"`
 }
 
 // Decides tells whether the approver is asked about incidents of that band in that account.
@@ -51,9 +59,55 @@ func (a Approver) Decides(b incident.Band, account string) bool {
 type Approval struct {
 	// LinkAlone is what a personal link decides without a sign-in: none, reversible (overrides) or destructive (everything).
 	LinkAlone string `json:"linkAlone"`
+	// Destructive says how a person may prove who they are when they decide what cannot be undone: oidc, slack, cli. Empty
+	// means all three. A link counts only as LinkAlone says.
+	Destructive []string `json:"destructive,omitempty"`
 	// Hours until a request expires, by band; "" is the default.
 	Hours map[string]int `json:"hours"`
 }
+
+// The ways in which a person proves who they are.
+const (
+	ViaLink   = "link"  // had the personal link
+	ViaSignIn = "oidc"  // signed in with the installation's issuer
+	ViaSlack  = "slack" // pressed a button as a member of the Slack workspace
+	ViaCLI    = "cli"   // called with AWS credentials of their own
+)
+
+// Accepts tells whether a decision that was proven in that way counts; destructive tells whether it is one that cannot be
+// undone.
+func (a Approval) Accepts(via string, destructive bool) bool {
+	switch via {
+	case ViaLink:
+		return a.LinkAlone == "destructive" || a.LinkAlone == "reversible" && !destructive
+	case ViaSignIn, ViaSlack, ViaCLI:
+		return !destructive || len(a.Destructive) == 0 || slices.Contains(a.Destructive, via)
+	}
+	return false
+}
+
+// SignIn is the OpenID Connect issuer that approvers sign in with.
+type SignIn struct {
+	Issuer   string `json:"issuer,omitempty"`
+	ClientID string `json:"clientId,omitempty"`
+	// SecretARN is the secret with the client's secret, as it is; empty for a public client (PKCE protects both).
+	SecretARN string `json:"secretArn,omitempty"`
+}
+
+// On tells whether people can sign in.
+func (s SignIn) On() bool { return s.Issuer != "" && s.ClientID != "" }
+
+// Slack is the workspace that requests are shown in.
+type Slack struct {
+	// Channel is the id of the channel, Team that of the workspace.
+	Channel string `json:"channel,omitempty"`
+	Team    string `json:"team,omitempty"`
+	// SecretARN is the secret with {"token": "xoxb-…", "signingSecret": "…"}.
+	SecretARN string `json:"secretArn,omitempty"`
+}
+
+// On tells whether Slack is set up.
+func (s Slack) On() bool { return s.Channel != "" && s.SecretARN != "" }
 
 // Playbook names the playbook that decides.
 type Playbook struct {
@@ -111,7 +165,10 @@ func (i *Installation) Read(ctx context.Context) (Installed, error) {
 		return i.kept, nil
 	}
 	var in Installed
-	fields := map[string]any{"accounts": &in.Accounts, "approvers": &in.Approvers, "approval": &in.Approval, "playbook": &in.Playbook, "action": &in.Action}
+	fields := map[string]any{
+		"accounts": &in.Accounts, "approvers": &in.Approvers, "approval": &in.Approval, "playbook": &in.Playbook, "action": &in.Action,
+		"signin": &in.SignIn, "slack": &in.Slack,
+	}
 	names := make([]string, 0, len(fields))
 	for f := range fields {
 		names = append(names, i.prefix+"/"+f)
@@ -125,8 +182,11 @@ func (i *Installation) Read(ctx context.Context) (Installed, error) {
 		}
 		return Installed{}, fault.Wrap(name, err, "read the settings %s in SSM", strings.Join(names, ", "))
 	}
-	if len(out.InvalidParameters) > 0 {
-		return Installed{}, fault.New(fault.Unreadable, "the settings %s are missing in SSM: deploy the stack settings again", strings.Join(out.InvalidParameters, ", "))
+	missing := slices.DeleteFunc(slices.Clone(out.InvalidParameters), func(n string) bool {
+		return n == i.prefix+"/signin" || n == i.prefix+"/slack" // without them there are fewer ways to decide, and none is easier
+	})
+	if len(missing) > 0 {
+		return Installed{}, fault.New(fault.Unreadable, "the settings %s are missing in SSM: deploy the stack settings again", strings.Join(missing, ", "))
 	}
 	for _, p := range out.Parameters {
 		field, ok := fields[strings.TrimPrefix(aws.ToString(p.Name), i.prefix+"/")]
@@ -146,10 +206,20 @@ func (i *Installation) Read(ctx context.Context) (Installed, error) {
 	return in, nil
 }
 
+// secure tells whether what is read at the address is its owner's word: by TLS, or on this very machine.
+func secure(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && u.Host != "" && (u.Scheme == "https" || u.Scheme == "http" && (u.Hostname() == "127.0.0.1" || u.Hostname() == "localhost"))
+}
+
 func (i Installed) check() error {
 	switch {
 	case !slices.Contains([]string{"none", "reversible", "destructive"}, i.Approval.LinkAlone):
 		return fault.New(fault.Unreadable, "the setting approval: linkAlone is %q, not one of none, reversible, destructive", i.Approval.LinkAlone)
+	case slices.ContainsFunc(i.Approval.Destructive, func(via string) bool { return !slices.Contains([]string{ViaSignIn, ViaSlack, ViaCLI}, via) }):
+		return fault.New(fault.Unreadable, "the setting approval: destructive is %q, and may have oidc, slack and cli", i.Approval.Destructive)
+	case i.SignIn.Issuer != "" && !secure(i.SignIn.Issuer):
+		return fault.New(fault.Unreadable, "the setting signin: the issuer %q does not begin with https://", i.SignIn.Issuer)
 	case i.Approval.Hours[""] < 1:
 		return fault.New(fault.Unreadable, `the setting approval: hours has no default (the entry "") of at least 1`)
 	case i.Action.SettleMilliseconds < 1 || i.Action.LeaseSeconds < 1:

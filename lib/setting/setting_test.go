@@ -65,13 +65,15 @@ func TestReadKeepsForAMinute(t *testing.T) {
 
 func TestWhatCannotBeReadStopsActing(t *testing.T) {
 	for name, c := range map[string]struct{ key, value, says string }{
-		"missing":         {"/firebreak/accounts", "", "/firebreak/accounts"},
-		"not JSON":        {"/firebreak/playbook", "{", "/firebreak/playbook"},
-		"an unknown key":  {"/firebreak/approval", `{"linkAlone":"none","hours":{"":24},"linkalnoe":1}`, "linkalnoe"},
-		"a bad value":     {"/firebreak/approval", `{"linkAlone":"always","hours":{"":24}}`, "always"},
-		"no default":      {"/firebreak/approval", `{"linkAlone":"none","hours":{}}`, "hours"},
-		"no settle time":  {"/firebreak/action", `{"settleMilliseconds":0,"leaseSeconds":90}`, "settleMilliseconds"},
-		"an empty source": {"/firebreak/playbook", `{"source":""}`, "source"},
+		"missing":          {"/firebreak/accounts", "", "/firebreak/accounts"},
+		"not JSON":         {"/firebreak/playbook", "{", "/firebreak/playbook"},
+		"an unknown key":   {"/firebreak/approval", `{"linkAlone":"none","hours":{"":24},"linkalnoe":1}`, "linkalnoe"},
+		"a bad value":      {"/firebreak/approval", `{"linkAlone":"always","hours":{"":24}}`, "always"},
+		"no default":       {"/firebreak/approval", `{"linkAlone":"none","hours":{}}`, "hours"},
+		"no settle time":   {"/firebreak/action", `{"settleMilliseconds":0,"leaseSeconds":90}`, "settleMilliseconds"},
+		"an unknown proof": {"/firebreak/approval", `{"linkAlone":"none","hours":{"":24},"destructive":["oidc","carrier pigeon"]}`, "pigeon"},
+		"an open issuer":   {"/firebreak/signin", `{"issuer":"http://login.example.com","clientId":"c"}`, "https"},
+		"an empty source":  {"/firebreak/playbook", `{"source":""}`, "source"},
 	} {
 		values := maps.Clone(good)
 		if values[c.key] = c.value; c.value == "" {
@@ -111,5 +113,44 @@ func TestGuardSettingsFailClosed(t *testing.T) {
 	}
 	if g, err := ReadGuard(ctx, s); err != nil || g.Mode != Plan {
 		t.Errorf("a new installation is in mode %q (%v), want plan", g.Mode, err)
+	}
+}
+
+func TestWhoMayDecideBy(t *testing.T) {
+	for _, tt := range []struct {
+		set                      Approval
+		via                      string
+		reversible, irreversible bool
+	}{
+		{Approval{LinkAlone: "none"}, ViaLink, false, false},
+		{Approval{LinkAlone: "reversible"}, ViaLink, true, false},
+		{Approval{LinkAlone: "destructive"}, ViaLink, true, true},
+		{Approval{LinkAlone: "none"}, ViaSignIn, true, true},
+		{Approval{LinkAlone: "none"}, ViaSlack, true, true},
+		{Approval{LinkAlone: "none", Destructive: []string{"oidc", "cli"}}, ViaSlack, true, false},
+		{Approval{LinkAlone: "none", Destructive: []string{"oidc", "cli"}}, ViaCLI, true, true},
+		{Approval{LinkAlone: "destructive"}, "", false, false},
+		{Approval{LinkAlone: "destructive"}, "telepathy", false, false},
+	} {
+		if got := tt.set.Accepts(tt.via, false); got != tt.reversible {
+			t.Errorf("%+v: %q for what can be undone: %v", tt.set, tt.via, got)
+		}
+		if got := tt.set.Accepts(tt.via, true); got != tt.irreversible {
+			t.Errorf("%+v: %q for what cannot: %v", tt.set, tt.via, got)
+		}
+	}
+}
+
+// Sign-in and Slack are more ways to decide: an installation without them has the others.
+func TestSignInAndSlackMayBeMissing(t *testing.T) {
+	in, err := NewInstallation(&fakeSSM{values: good}, "/firebreak").Read(context.Background())
+	if err != nil || in.SignIn.On() || in.Slack.On() {
+		t.Errorf("%+v %v", in, err)
+	}
+	values := maps.Clone(good)
+	values["/firebreak/signin"] = `{"issuer":"https://login.example.com","clientId":"firebreak"}`
+	values["/firebreak/slack"] = `{"channel":"C0123456789","team":"T0123456789","secretArn":"arn:aws:secretsmanager:us-east-1:111111111111:secret:firebreak/channel/slack"}`
+	if in, err = NewInstallation(&fakeSSM{values: values}, "/firebreak").Read(context.Background()); err != nil || !in.SignIn.On() || !in.Slack.On() {
+		t.Errorf("%+v %v", in, err)
 	}
 }
