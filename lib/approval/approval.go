@@ -328,6 +328,9 @@ func Override(ctx context.Context, s ledger.Store, id string, number int, step i
 	if !it.Exists() || a.Status != StatusApproved || a.Kind != KindOverride || a.Incident != id || a.Hash != Hash(a.Kind, id, a.Episode, a.Steps) {
 		return nil, nil
 	}
+	if _, kept := a.Kept(step.Key()); kept {
+		return nil, nil
+	}
 	var rules []string
 	for _, have := range a.Steps {
 		if have.Key() == step.Key() && have.Rule != "" && !slices.Contains(rules, have.Rule) {
