@@ -144,10 +144,7 @@ type Principal struct {
 	Doubt   string
 }
 
-var (
-	longTermKey = regexp.MustCompile(`^AKIA[A-Z0-9]{12,124}$`)
-	sessionKey  = regexp.MustCompile(`^ASIA[A-Z0-9]{12,124}$`)
-)
+var longTermKey = regexp.MustCompile(`^AKIA[A-Z0-9]{12,124}$`)
 
 // LongTerm tells whether the key that the finding names is a user's or root's long-term key. The prefix says so (AKIA,
 // against ASIA for a session's): IAM User Guide, "IAM identifiers", unique ID prefixes.

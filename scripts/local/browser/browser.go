@@ -19,7 +19,7 @@ import (
 )
 
 // ErrNoChromium says that there is none on this machine, and how to get one.
-var ErrNoChromium = errors.New("Chromium is not installed: sudo apt-get install chromium")
+var ErrNoChromium = errors.New("no Chromium on this machine: sudo apt-get install chromium")
 
 // Browser is a running Chromium.
 type Browser struct {
@@ -230,7 +230,7 @@ func (p *Page) loaded(ctx context.Context, do func() error) error {
 		case <-ctx.Done():
 			return fmt.Errorf("the page did not load: %w", ctx.Err())
 		case <-p.b.done:
-			return errors.New("Chromium has ended")
+			return errors.New("the browser has ended")
 		}
 	}
 }
