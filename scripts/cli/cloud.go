@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"firebreak/lib/ledger"
+	"firebreak/lib/setting"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
@@ -15,7 +16,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/logging"
 )
@@ -49,10 +52,16 @@ type cloud struct {
 	queues    queueAPI
 	machines  machineAPI
 	functions functionAPI
+	settings  settingAPI
+	topics    topicAPI
+	// inst reads what the installation configures.
+	inst *setting.Installation
 	// metas lists the ids of all incidents, closed ones too.
 	metas func(context.Context) ([]string, error)
 	// machine is the ARN of the respond machine, where its account and region, who the caller's ARN.
 	machine, where, who string
+	// topic is the ARN of the security topic.
+	topic string
 }
 
 // connect finds the installation with the operator's own credentials.
@@ -74,10 +83,13 @@ func connect(ctx context.Context) (*cloud, error) {
 	if err != nil {
 		return nil, fmt.Errorf("AWS says that you are %q, which is no ARN", aws.ToString(me.Arn))
 	}
+	params := ssm.NewFromConfig(cfg)
 	db := dynamodb.NewFromConfig(cfg)
 	return &cloud{
 		store: ledger.NewDynamo(db, table), queues: sqs.NewFromConfig(cfg), machines: sfn.NewFromConfig(cfg), functions: lambda.NewFromConfig(cfg),
-		metas:   func(ctx context.Context) ([]string, error) { return scan(ctx, db) },
+		metas:    func(ctx context.Context) ([]string, error) { return scan(ctx, db) },
+		settings: params, inst: setting.NewInstallation(params, "/firebreak"), topics: sns.NewFromConfig(cfg),
+		topic:   fmt.Sprintf("arn:%s:sns:%s:%s:%s", who.Partition, cfg.Region, who.AccountID, topic),
 		machine: fmt.Sprintf("arn:%s:states:%s:%s:stateMachine:%s", who.Partition, cfg.Region, who.AccountID, machine),
 		where:   "account " + who.AccountID + ", " + cfg.Region,
 		who:     aws.ToString(me.Arn),
