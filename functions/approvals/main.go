@@ -17,6 +17,7 @@ import (
 
 	"firebreak/lib/approval"
 	"firebreak/lib/boot"
+	"firebreak/lib/channel"
 	"firebreak/lib/ledger"
 	"firebreak/lib/setting"
 
@@ -42,6 +43,7 @@ type handler struct {
 	keys    *approval.Keys
 	courier approval.Courier
 	door    *signIn
+	slack   *channel.Slack
 	pages   []pages // the first is for whoever reads none of the others
 	now     func() time.Time
 }
@@ -51,7 +53,7 @@ type address struct{ key, machine, api string }
 
 func newHandler(store ledger.Store, inst *setting.Installation, api calls, at address, now func() time.Time) handler {
 	return handler{
-		store: store, inst: inst, keys: approval.NewKeys(api, at.key), door: newSignIn(api, at.api, now), pages: []pages{newPages(english), newPages(japanese)}, now: now,
+		store: store, inst: inst, keys: approval.NewKeys(api, at.key), door: newSignIn(api, at.api, now), slack: channel.NewSlack(api, now), pages: []pages{newPages(english), newPages(japanese)}, now: now,
 		courier: approval.Courier{Store: store, API: api, Machine: at.machine, Now: now},
 	}
 }
@@ -92,6 +94,8 @@ func (h handler) route(ctx context.Context, req request, p pages) (response, err
 		return h.decide(ctx, req, link, p)
 	case place == "seen":
 		return h.seen(ctx, req, link, p)
+	case place == "slack" && posting && link == "interactions":
+		return h.interaction(ctx, req)
 	case place == "signin" && looking:
 		return h.signin(ctx, req, p)
 	}
@@ -166,13 +170,7 @@ func (h handler) decide(ctx context.Context, req request, link string, p pages) 
 		}
 		return p.approval(http.StatusConflict, v, who, entry{Trouble: after(v, person)})
 	}
-	// From here the decision stands. What fails now, the sweep makes good.
-	if err != nil {
-		slog.ErrorContext(ctx, "a decision is recorded, but not in the timeline", "incident", a.Incident, "approval", a.Number, "error", err.Error())
-	}
-	if _, err := h.courier.Deliver(ctx, a.Incident, a.Number); err != nil {
-		slog.ErrorContext(ctx, "a decision is recorded, but not delivered yet", "incident", a.Incident, "approval", a.Number, "error", err.Error())
-	}
+	h.carryOn(ctx, v.installed, a.Incident, a.Number, err)
 	see := p.message(http.StatusSeeOther, "done")
 	see.Headers["location"] = link // relative, for APIs behind a prefix
 	return see, nil

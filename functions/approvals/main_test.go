@@ -52,6 +52,7 @@ type door struct {
 	mem       *ledger.Memory
 	log       *bytes.Buffer
 	installed setting.Installed
+	secrets   map[string]string // by ARN; the key of the links for every other
 	now       time.Time
 
 	mu      sync.Mutex
@@ -61,7 +62,10 @@ type door struct {
 	fail    error
 }
 
-func (d *door) GetSecretValue(context.Context, *secretsmanager.GetSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error) {
+func (d *door) GetSecretValue(_ context.Context, in *secretsmanager.GetSecretValueInput, _ ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error) {
+	if s, ok := d.secrets[*in.SecretId]; ok {
+		return &secretsmanager.GetSecretValueOutput{SecretString: &s}, nil
+	}
 	return &secretsmanager.GetSecretValueOutput{SecretString: aws.String(secret)}, nil
 }
 

@@ -104,6 +104,8 @@ type Slack struct {
 	Team    string `json:"team,omitempty"`
 	// SecretARN is the secret with {"token": "xoxb-…", "signingSecret": "…"}.
 	SecretARN string `json:"secretArn,omitempty"`
+	// API is where Slack's API is; empty for Slack's own.
+	API string `json:"api,omitempty"`
 }
 
 // On tells whether Slack is set up.
@@ -220,6 +222,8 @@ func (i Installed) check() error {
 		return fault.New(fault.Unreadable, "the setting approval: destructive is %q, and may have oidc, slack and cli", i.Approval.Destructive)
 	case i.SignIn.Issuer != "" && !secure(i.SignIn.Issuer):
 		return fault.New(fault.Unreadable, "the setting signin: the issuer %q does not begin with https://", i.SignIn.Issuer)
+	case i.Slack.API != "" && !secure(i.Slack.API):
+		return fault.New(fault.Unreadable, "the setting slack: the address %q does not begin with https://", i.Slack.API)
 	case i.Approval.Hours[""] < 1:
 		return fault.New(fault.Unreadable, `the setting approval: hours has no default (the entry "") of at least 1`)
 	case i.Action.SettleMilliseconds < 1 || i.Action.LeaseSeconds < 1:
