@@ -51,6 +51,34 @@ func Answerable(meta ledger.Incident) bool {
 	return !incident.High.Above(meta.Band) && meta.Status != incident.Closed && len(meta.Plan.Eradicate) == 0
 }
 
+// Watch is the record INC#<id> / WATCH#<episode>: somebody is to look after an incident, and people are called until somebody
+// does. It is in the index until then.
+type Watch struct {
+	Incident string    `json:"incident"`
+	Episode  int       `json:"episode"`
+	Began    time.Time `json:"began"`
+	// Called counts how far it went: 0 nobody yet, 1 the approvers, 2 the next audience, 3 everybody again.
+	Called int `json:"called"`
+}
+
+// WatchGroup is the index group of incidents that nobody looks after yet.
+const WatchGroup = "WATCH"
+
+// BeginWatch has people called to an incident, where it calls for that; once an episode. Errors: Unreadable.
+func BeginWatch(ctx context.Context, s ledger.Store, meta ledger.Incident, now time.Time) error {
+	if !Answerable(meta) {
+		return nil
+	}
+	it := ledger.Item[Watch]{
+		Key:   ledger.Key{PK: "INC#" + meta.ID, SK: fmt.Sprintf("WATCH#%04d", meta.Episode)},
+		Group: ledger.Group(WatchGroup, meta.ID), Sort: ledger.Stamp(now), Value: Watch{Incident: meta.ID, Episode: meta.Episode, Began: now},
+	}
+	if err := ledger.Save(ctx, s, &it); err != nil && !errors.Is(err, ledger.ErrConflict) {
+		return err
+	}
+	return nil
+}
+
 // SeenLink makes the personal link by which an approver acknowledges an incident's episode.
 func (r Ring) SeenLink(meta ledger.Incident, approver string, expires time.Time) string {
 	l := Link{Incident: meta.ID, Number: -meta.Episode, Approver: approver, Expires: expires, KeyID: r.ID}
