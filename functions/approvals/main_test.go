@@ -25,6 +25,7 @@ import (
 	"firebreak/lib/incident"
 	"firebreak/lib/ledger"
 	"firebreak/lib/setting"
+	"firebreak/scripts/local/hostile"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
@@ -649,19 +650,20 @@ func shape(t *testing.T, page string) string {
 	}
 }
 
-// Whatever is written into a finding, a refusal or a form, the page has the same markup as with a harmless word.
+// Whatever is written into a finding, a refusal, a name, a tag or a form, every page has the same markup as with a harmless
+// word, no header has it, and the log has a line of JSON for each entry.
 func TestHostileStringsAreInert(t *testing.T) {
-	hostile := []string{
-		`<script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`, `' onfocus=alert(1) autofocus='`, `</style><script>alert(1)</script>`, `{{.Nonce}}`, `javascript:alert(1)`,
-		"a\u202egnp.exe\u202c", "a\u200bb\u0000c", "</textarea><form action=https://evil.example.com>", "<!-- x", "]]>", "&lt;b&gt;", "${7*7}", "http://evil.example.com/", "line\r\nset-cookie: a=b", strings.Repeat("W", 1000), "x\xff\xfe",
-	}
-	pagesWith := func(s string) (out []response) {
+	pagesWith := func(s string) (out []response, log string) {
 		d := newDoor(t, approval.KindEradicate)
+		d.installed.Approvers[1].Name = s
+		d.installed.Accounts = []setting.Account{{ID: "222222222222", Name: s + "."}}
+		d.serve()
 		_, err := ledger.Update(t.Context(), d.mem, ledger.IncidentKey(id), func(it *ledger.Item[ledger.Incident]) error {
 			f := &it.Value.Finding
-			f.Title, f.Type, f.Region, it.Value.Rule = s, s, s, s
+			f.Title, f.Type, f.Region, it.Value.Rule = s+".", s, s, s+"."
+			f.Resources = []string{"arn:aws:s3:::" + s}
 			for k, r := range it.Value.Outcomes {
-				r.Reason = s
+				r.Reason = s + "."
 				it.Value.Outcomes[k] = r
 			}
 			return nil
@@ -672,28 +674,52 @@ func TestHostileStringsAreInert(t *testing.T) {
 		_, err = ledger.Update(t.Context(), d.mem, approval.Key(id, 1), func(it *ledger.Item[approval.Approval]) error {
 			a := &it.Value
 			a.Evidence = "pending: " + s
-			a.Steps[0].Destroys, a.Steps[0].Identity, a.Steps[0].Refusal = []string{s}, map[string]string{s: s}, s
-			a.Decisions = []approval.Decision{{Approver: "bob", Approve: true, Reason: s, Via: "link", At: d.now}}
+			a.Steps[0].Destroys, a.Steps[0].Identity, a.Steps[0].Refusal = []string{s}, map[string]string{s: s}, s+"."
+			a.Decisions = []approval.Decision{{Approver: "bob", Approve: true, Reason: s + ".", Via: "link", At: d.now}}
 			a.Execution = s
 			return nil
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		form := url.Values{"nonce": {ringNonce(d, "alice")}, "decision": {s}, "typed-0": {s}, "reason": {s}}
-		return []response{d.get("alice"), d.post("alice", form)}
+		cut := s[:min(len(s), 700)] // a form has its limit
+		form := url.Values{"nonce": {ringNonce(d, "alice")}, "decision": {cut}, "typed-0": {cut}, "reason": {cut + "."}}
+		meta, err := d.meta()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ring, _ := approval.ParseRing([]byte(secret))
+		return []response{
+			d.get("alice"), d.post("alice", form), d.ask("GET", "/seen/"+ring.SeenLink(meta, "alice", d.now.Add(time.Hour)), nil, ""),
+			d.ask("GET", "/approve/"+d.link("alice"), map[string]string{"Accept-Language": "ja", "User-Agent": s, "Cookie": s, "Referer": s}, ""),
+			d.post("alice", url.Values{"nonce": {ringNonce(d, "alice")}, "decision": {"reject"}, "typed-0": {instance}, "reason": {cut}}),
+			d.get("alice"),
+		}, d.log.String()
 	}
-	harmless := pagesWith("harmless")
-	for _, s := range hostile {
-		for i, res := range pagesWith(s) {
-			if got, want := shape(t, res.Body), shape(t, harmless[i].Body); got != want {
-				t.Errorf("%q changed the markup:\n%s", s, cmp.Diff(want, got))
+	harmless, _ := pagesWith("harmless")
+	shapes := []string{}
+	for _, res := range harmless {
+		shapes = append(shapes, shape(t, res.Body))
+	}
+	reasoned, _ := pagesWith("")
+	bare := shape(t, reasoned[5].Body) // a decision without a reason has none on the page
+	for _, s := range hostile.Strings() {
+		pages, log := pagesWith(s)
+		for i, res := range pages {
+			if got := shape(t, res.Body); got != shapes[i] && !(i == 5 && got == bare) {
+				t.Errorf("%q changed the markup of page %d:\n%s", s, i, cmp.Diff(shapes[i], got))
 			}
-			if strings.ContainsAny(res.Body, "\u202e\u200b\x00") {
-				t.Errorf("%q: invisible characters are on the page", s)
+			if strings.ContainsAny(res.Body, "\u202e\u2066\u200b\u00ad\ufeff\x00\x1b\x07\x08\x7f") {
+				t.Errorf("%q: invisible characters are on page %d", s, i)
 			}
-			if !cmp.Equal(res.Headers, harmless[i].Headers) {
-				t.Errorf("%q is in a header", s)
+			if !cmp.Equal(res.Headers["content-security-policy"], harmless[i].Headers["content-security-policy"]) || len(res.Headers) != len(harmless[i].Headers) || res.StatusCode != harmless[i].StatusCode {
+				t.Errorf("%q is in a header or a status: %d %v", s, res.StatusCode, res.Headers)
+			}
+		}
+		for _, line := range strings.Split(strings.TrimSpace(log), "\n") {
+			var entry struct{ Time, Level, Msg string }
+			if err := json.Unmarshal([]byte(line), &entry); line != "" && (err != nil || entry.Msg == "" || entry.Level == "") {
+				t.Errorf("%q broke a line of the log: %s", s, line)
 			}
 		}
 	}
@@ -828,3 +854,10 @@ func TestConsoleLinks(t *testing.T) {
 		}
 	}
 }
+
+func (d *door) meta() (ledger.Incident, error) {
+	it, err := ledger.Load[ledger.Incident](d.t.Context(), d.mem, ledger.IncidentKey(id))
+	return it.Value, err
+}
+
+func (d *door) timeline() ([]ledger.Event, error) { return ledger.Timeline(d.t.Context(), d.mem, id) }

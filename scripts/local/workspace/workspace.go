@@ -159,7 +159,7 @@ func (w *Workspace) message(rw http.ResponseWriter, update bool, in map[string]s
 		fmt.Fprint(rw, `{"ok":false,"error":"channel_not_found"}`)
 		return
 	}
-	faults := check(blocks, 50)
+	faults := Check(blocks, 50)
 	if marked.MatchString(in["text"]) || in["text"] == "" || utf8.RuneCountInString(in["text"]) > 4000 {
 		faults = append(faults, "the text is empty, long or marked up: "+in["text"])
 	}
@@ -193,7 +193,7 @@ func (w *Workspace) view(rw http.ResponseWriter, in map[string]string) {
 		fmt.Fprint(rw, `{"ok":false,"error":"invalid_arguments"}`)
 		return
 	}
-	faults := check(typed.Blocks, 100)
+	faults := Check(typed.Blocks, 100)
 	faults = append(faults, title(view)...)
 	if w.faults = append(w.faults, faults...); len(faults) > 0 || in["trigger_id"] == "" {
 		fmt.Fprint(rw, `{"ok":false,"error":"invalid_arguments"}`)
@@ -211,7 +211,7 @@ func CheckView(text string) []string {
 	if json.Unmarshal([]byte(text), &view) != nil || json.Unmarshal([]byte(text), &typed) != nil {
 		return []string{"not JSON"}
 	}
-	return append(check(typed.Blocks, 100), title(view)...)
+	return append(Check(typed.Blocks, 100), title(view)...)
 }
 
 func title(view map[string]any) []string {
@@ -239,7 +239,7 @@ var marked = regexp.MustCompile(`[<>]|&(?:[^aglt]|a[^m]|g[^t]|l[^t]|$)`)
 var limits = map[string]int{"header": 150, "section": 3000, "context": 2000, "input": 2000, "button": 75, "option": 75}
 
 // check says what Slack would refuse.
-func check(blocks []Block, most int) []string {
+func Check(blocks []Block, most int) []string {
 	var faults []string
 	if len(blocks) > most {
 		faults = append(faults, fmt.Sprintf("%d blocks", len(blocks)))
