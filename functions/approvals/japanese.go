@@ -4,6 +4,7 @@ package main
 var japanese = language{
 	"lang":  "ja",
 	"name":  "Firebreak",
+	"space": "",
 	"clock": "2006年1月2日 15:04 UTC",
 
 	"wrong":               "このリンクは無効です",
@@ -61,6 +62,7 @@ var japanese = language{
 	"seen.word":      "対応中",
 	"seen.form":      "対応を引き受ける",
 	"seen.type%":     "%s と入力してください",
+	"seen.you%":      "%s として回答します。",
 	"seen.button":    "私が対応します",
 
 	"trouble.typed":     "入力した ID が一致しません。何も記録されていません。下の印の付いた欄を確認してください。",

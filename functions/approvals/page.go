@@ -137,7 +137,7 @@ func (p pages) approval(status int, v visit, who identity, in entry) (response, 
 	a := v.approval
 	s := p.head(v)
 	if a.Kind == approval.KindEradicate && slices.ContainsFunc(s.Contained, func(row standing) bool { return !row.Good }) {
-		s.Text += " " + p.text("uncontained")
+		s.Text += p.text("space") + p.text("uncontained")
 	}
 	for _, st := range a.Steps {
 		row := step{Action: st.Action, Name: channel.Plain(st.Name()), Target: channel.Plain(st.Target), Refusal: channel.Plain(st.Refusal)}

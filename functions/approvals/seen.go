@@ -101,7 +101,7 @@ func (h handler) sighting(ctx context.Context, status int, v visit, in entry, p 
 		s.Mood, s.Title, s.Text = "decided", p.text("seen.done"), p.text("seen.done.text")
 		s.Decisions = []decision{{Who: name(v.installed, ack.By), Word: p.text("seen.word"), At: p.clock(ack.At), You: ack.By == v.link.Approver, Approve: true}}
 	} else {
-		s.Form, s.Nonce, s.FormTitle, s.You = true, v.ring.Nonce(v.link, "", v.now), p.text("seen.form"), p.text("form.you", name(v.installed, v.link.Approver))
+		s.Form, s.Nonce, s.FormTitle, s.You = true, v.ring.Nonce(v.link, "", v.now), p.text("seen.form"), p.text("seen.you", name(v.installed, v.link.Approver))
 		s.SeenLabel = p.text("seen.button")
 		f := field{Field: "typed-0", Name: channel.Plain(named(v.meta)), Typed: true}
 		f.Before, f.After, _ = strings.Cut(p.words["seen.type%"], "%s")

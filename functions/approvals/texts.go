@@ -3,6 +3,7 @@ package main
 var english = language{
 	"lang":  "en",
 	"name":  "Firebreak",
+	"space": " ", // between two sentences
 	"clock": "2 January 2006, 15:04 UTC",
 
 	// What a whole page says: title, and a sentence or two.
@@ -63,6 +64,7 @@ var english = language{
 	"seen.word":      "looks after it",
 	"seen.form":      "Acknowledge",
 	"seen.type%":     "Type %s by hand",
+	"seen.you%":      "You answer as %s.",
 	"seen.button":    "I am looking after it",
 
 	// Trouble with a form.
