@@ -42,6 +42,7 @@ ORDER = (
     "function_properties",
     "role_boundary",
     "waits",
+    "kept_connections",
 )
 
 
