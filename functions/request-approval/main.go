@@ -111,7 +111,10 @@ func (h handler) handle(ctx context.Context, in incident.ApprovalRequest) (Asked
 		out.Override = o.Number
 	}
 	what := fmt.Sprintf("asked %s to approve %s %d by %s", strings.Join(out.Asked, ", "), a.Kind, a.Number, a.Expires.Format(time.RFC3339))
-	if len(out.Asked) == 0 {
+	switch {
+	case len(out.Asked) == 0 && a.Status == approval.StatusOpen && len(a.Decisions) == 0:
+		what = fmt.Sprintf("%s %d is open, and nobody could be told of it yet", a.Kind, a.Number)
+	case len(out.Asked) == 0:
 		what = fmt.Sprintf("%s %d is %s, nobody is left to ask", a.Kind, a.Number, a.Status)
 	}
 	return out, ledger.Append(ctx, h.store, meta.ID, ledger.Event{
