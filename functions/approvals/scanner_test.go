@@ -20,7 +20,7 @@ var long = os.Getenv("FIREBREAK_LONG") != ""
 // Whatever follows links, renders pages, presses buttons and fills forms by itself changes nothing, also where a link alone may
 // decide everything: 100,000 requests in the long run, and the ledger is what it was, but for who looked.
 func TestMachinesDecideNothing(t *testing.T) {
-	total := 6000
+	total := 3000
 	if long {
 		total = 100000
 	}
@@ -79,7 +79,7 @@ func TestMachinesDecideNothing(t *testing.T) {
 
 // A million random forgeries open nothing: links that are well formed in every way but the signature, nonces, and seals.
 func TestRandomForgeriesOpenNothing(t *testing.T) {
-	n := 50000
+	n := 20000
 	if long {
 		n = 1000000
 	}

@@ -27,7 +27,7 @@ func (h handler) seen(ctx context.Context, req request, segment string, p pages)
 	if v.ring, err = h.keys.Read(ctx); err != nil {
 		return response{}, err
 	}
-	if v.installed, err = h.inst.Read(ctx); err != nil {
+	if v.installed, err = h.inst.Deciding(ctx); err != nil {
 		return response{}, err
 	}
 	meta, err := ledger.Load[ledger.Incident](ctx, h.store, ledger.IncidentKey(link.Incident))

@@ -42,7 +42,7 @@ const maxInteraction = 256 << 10
 // interaction takes what a member of the Slack workspace did with a message: pressing a button opens a view and changes
 // nothing; submitting the view decides.
 func (h handler) interaction(ctx context.Context, req request) (response, error) {
-	installed, err := h.inst.Read(ctx)
+	installed, err := h.inst.Deciding(ctx)
 	if err != nil {
 		return answered(http.StatusServiceUnavailable, nil), err
 	}

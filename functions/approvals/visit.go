@@ -32,7 +32,7 @@ func (h handler) follow(ctx context.Context, segment string, p pages) (v visit, 
 	if v.ring, err = h.keys.Read(ctx); err != nil {
 		return v, nil, err
 	}
-	if v.installed, err = h.inst.Read(ctx); err != nil {
+	if v.installed, err = h.inst.Deciding(ctx); err != nil {
 		return v, nil, err
 	}
 	it, err := approval.Load(ctx, h.store, v.link.Incident, v.link.Number)

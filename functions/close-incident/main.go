@@ -128,7 +128,7 @@ func (h handler) override(ctx context.Context, in incident.CloseRequest, meta le
 	if len(held) == 0 {
 		return 0, nil
 	}
-	installed, err := h.inst.Read(ctx)
+	installed, err := h.inst.Deciding(ctx)
 	if err != nil {
 		return 0, err
 	}

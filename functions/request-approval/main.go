@@ -65,7 +65,7 @@ func (h handler) handle(ctx context.Context, in incident.ApprovalRequest) (Asked
 	if in.Token == "" || in.Incident.ID == "" || len(in.Steps) == 0 || in.Round < 1 || in.Execution.ARN == "" || in.Execution.Start.IsZero() {
 		return Asked{}, fault.New(fault.BadInput, "a request for approval needs token, incident, steps, round and execution")
 	}
-	installed, err := h.inst.Read(ctx)
+	installed, err := h.inst.Deciding(ctx)
 	if err != nil {
 		return Asked{}, err
 	}

@@ -17,7 +17,7 @@ import (
 // audience when the playbook says so; that Slack shows how each request stands; and that somebody looks after what needs no
 // decision. Without the settings nothing of that can be done; everything else has been by then.
 func (s sweep) people(ctx context.Context, r *Report) error {
-	in, err := s.inst.Read(ctx)
+	in, err := s.inst.Deciding(ctx)
 	if err != nil {
 		r.Failed++
 		return err

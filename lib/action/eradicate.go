@@ -68,7 +68,7 @@ func (r *run) destroy(ctx context.Context, d Destruction) error {
 	if set.Mode == setting.Plan {
 		return r.foresee(ctx, d)
 	}
-	in, err := r.inst.Read(ctx)
+	in, err := r.inst.Deciding(ctx)
 	if err != nil {
 		return err
 	}

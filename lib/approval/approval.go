@@ -257,7 +257,7 @@ func Verify(ctx context.Context, s ledger.Store, in setting.Installed, id string
 	case a.Incident != id || a.Hash != Hash(a.Kind, id, a.Episode, a.Steps):
 		return false, []string{fmt.Sprintf("approval %d is not what people were shown", number)}, nil
 	}
-	hands, err := Hands(ctx, s, meta.Value)
+	hands, err := Hands(ctx, s, in, meta.Value)
 	if err != nil {
 		return false, nil, err
 	}

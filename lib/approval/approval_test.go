@@ -891,6 +891,23 @@ func TestFourEyes(t *testing.T) {
 			t.Error(got)
 		}
 	})
+	t.Run("changed the playbook, or who decides", func(t *testing.T) {
+		for _, what := range []string{"playbook", "approvers", "approval"} {
+			s, in := store(t), base()
+			if _, err := ledger.Update(t.Context(), s, ledger.IncidentKey(id), func(it *ledger.Item[ledger.Incident]) error { it.Value.Seen = now.Add(-time.Hour); return nil }); err != nil {
+				t.Fatal(err)
+			}
+			open(t, s, eradication("token"))
+			in.Authors = []setting.Author{{Setting: what, Who: alice, At: now.Add(-2 * time.Hour)}}
+			if got := say(t, s, in, "alice", "oidc"); got != Counted {
+				t.Errorf("%s before the finding: %s", what, got)
+			}
+			in.Authors = append(in.Authors, setting.Author{Setting: what, Who: alice, At: now})
+			if got := say(t, s, in, "bob", "cli"); got != Counted || verify(t, s, in) {
+				t.Errorf("%s meanwhile: %s", what, got)
+			}
+		}
+	})
 	t.Run("taken off the list", func(t *testing.T) {
 		s, in := store(t), base()
 		open(t, s, eradication("token"))

@@ -60,7 +60,7 @@ func Decide(ctx context.Context, s ledger.Store, in setting.Installed, v Vote) (
 	if !meta.Exists() {
 		return "", Approval{}, fault.New(fault.BadInput, "there is no incident %s", v.Incident)
 	}
-	hands, err := Hands(ctx, s, meta.Value)
+	hands, err := Hands(ctx, s, in, meta.Value)
 	if err != nil {
 		return "", Approval{}, err
 	}
@@ -190,7 +190,7 @@ func (c counting) by(a Approval) []string {
 
 // Deciders gives the people who may decide a request of that kind about an incident, as things are now. Errors: Unreadable.
 func Deciders(ctx context.Context, s ledger.Store, in setting.Installed, meta ledger.Incident, kind Kind) ([]setting.Approver, error) {
-	hands, err := Hands(ctx, s, meta)
+	hands, err := Hands(ctx, s, in, meta)
 	if err != nil {
 		return nil, err
 	}
@@ -199,14 +199,20 @@ func Deciders(ctx context.Context, s ledger.Store, in setting.Installed, meta le
 }
 
 // Hands gives the AWS principals of the people who have changed the incident by hand since the finding that opened its episode
-// (released something, cancelled a request). The incident's timeline says so: people stand in it with their ARN when they do
-// something, machines with their execution, approvers with their id when they decide. Errors: Unreadable.
-func Hands(ctx context.Context, s ledger.Store, meta ledger.Incident) ([]string, error) {
+// (released something, cancelled a request), or the playbook, the list of approvers or how they decide. The incident's timeline
+// says the one: people stand in it with their ARN when they do something, machines with their execution, approvers with their
+// id when they decide. SSM says the other. Errors: Unreadable.
+func Hands(ctx context.Context, s ledger.Store, in setting.Installed, meta ledger.Incident) ([]string, error) {
 	events, err := ledger.Timeline(ctx, s, meta.ID)
 	if err != nil {
 		return nil, fmt.Errorf("who has changed %s: %w", meta.ID, err)
 	}
 	var hands []string
+	for _, a := range in.Authors {
+		if !a.At.Before(meta.Seen) && !slices.Contains(hands, a.Who) {
+			hands = append(hands, a.Who)
+		}
+	}
 	for _, e := range events {
 		a, err := arn.Parse(e.Who)
 		person := err == nil && (a.Service == "iam" || a.Service == "sts")

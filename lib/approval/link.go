@@ -22,10 +22,33 @@ import (
 )
 
 // Ring holds the keys that links are signed with. JSON of the secret: {"id": "2", "key": "…", "previous": {"id": "1", "key":
-// "…"}}; previous is optional, and honoured until the last of its links has expired.
+// "…"}, "since": time}; previous is optional, and honoured until the last of its links has expired.
 type Ring struct {
 	ringKey
 	Previous *ringKey `json:"previous,omitempty"`
+	// Since is when the current key took the previous one's place.
+	Since time.Time `json:"since,omitzero"`
+}
+
+// linkLife is longer than any link is good for: requests expire within 160 hours, acknowledgements within seven days.
+const linkLife = 8 * 24 * time.Hour
+
+// Rotate gives the secret with a new key in the place of the current one, which is honoured from then on as the previous one.
+// Errors: BadInput while links of the present previous key may still be out: they would die before their time.
+func (r Ring) Rotate(now time.Time) (secret string, err error) {
+	if r.Previous != nil && now.Sub(r.Since) < linkLife {
+		return "", fault.New(fault.BadInput, "links of the key before this one may still be out: rotate again after %s", r.Since.Add(linkLife).UTC().Format(time.RFC3339))
+	}
+	key := make([]byte, 48)
+	rand.Read(key) // never fails (crypto/rand)
+	next := struct {
+		ID       string    `json:"id"`
+		Key      string    `json:"key"`
+		Previous ringKey   `json:"previous"`
+		Since    time.Time `json:"since"`
+	}{now.UTC().Format("20060102T150405Z"), base64.RawURLEncoding.EncodeToString(key), r.ringKey, now.UTC()}
+	data, err := json.Marshal(next)
+	return string(data), err
 }
 
 type ringKey struct {

@@ -25,6 +25,15 @@ type Installed struct {
 	Action    Action     // <prefix>/action
 	SignIn    SignIn     // <prefix>/signin; may be missing: then nobody signs in
 	Slack     Slack      // <prefix>/slack; may be missing: then nothing goes to Slack
+	// Authors are who changed lately what decisions depend on. Only Deciding fills it in.
+	Authors []Author
+}
+
+// Author is somebody who changed a setting: the AWS principal, as SSM keeps it, and when.
+type Author struct {
+	Setting string
+	Who     string
+	At      time.Time
 }
 
 // Account is a member account that Firebreak may act in.
@@ -145,6 +154,11 @@ type Installation struct {
 	mu   sync.Mutex
 	kept Installed
 	read time.Time
+	// fixed never reads; changed has when each parameter was changed last.
+	fixed   bool
+	changed map[string]time.Time
+	authors []Author
+	asked   time.Time
 }
 
 // NewInstallation reads the parameters under prefix, for instance /firebreak.
@@ -154,7 +168,7 @@ func NewInstallation(api SSMAPI, prefix string) *Installation {
 
 // Fixed gives an Installation that always reads as in. For tests and for looking at plans without an installation.
 func Fixed(in Installed) *Installation {
-	return &Installation{kept: in, read: time.Now().Add(100 * 365 * 24 * time.Hour)}
+	return &Installation{kept: in, fixed: true, read: time.Now().Add(100 * 365 * 24 * time.Hour)}
 }
 
 const keep = time.Minute
@@ -163,6 +177,10 @@ const keep = time.Minute
 func (i *Installation) Read(ctx context.Context) (Installed, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	return i.settings(ctx)
+}
+
+func (i *Installation) settings(ctx context.Context) (Installed, error) {
 	if !i.read.IsZero() && time.Since(i.read) < keep {
 		return i.kept, nil
 	}
@@ -190,7 +208,9 @@ func (i *Installation) Read(ctx context.Context) (Installed, error) {
 	if len(missing) > 0 {
 		return Installed{}, fault.New(fault.Unreadable, "the settings %s are missing in SSM: deploy the stack settings again", strings.Join(missing, ", "))
 	}
+	changed := map[string]time.Time{}
 	for _, p := range out.Parameters {
+		changed[aws.ToString(p.Name)] = aws.ToTime(p.LastModifiedDate)
 		field, ok := fields[strings.TrimPrefix(aws.ToString(p.Name), i.prefix+"/")]
 		if !ok {
 			continue
@@ -204,8 +224,60 @@ func (i *Installation) Read(ctx context.Context) (Installed, error) {
 	if err := in.check(); err != nil {
 		return Installed{}, err
 	}
-	i.kept, i.read = in, time.Now()
+	i.kept, i.changed, i.read, i.asked = in, changed, time.Now(), time.Time{}
 	return in, nil
+}
+
+// HistoryAPI is the call that says who changed a setting.
+type HistoryAPI interface {
+	GetParameterHistory(context.Context, *ssm.GetParameterHistoryInput, ...func(*ssm.Options)) (*ssm.GetParameterHistoryOutput, error)
+}
+
+// lately is longer than anything waits for a decision.
+const lately = 8 * 24 * time.Hour
+
+// Deciding is Read for those who ask people, take their decisions or carry them out: with who has changed the playbook, the
+// list of approvers or how they decide, lately. SSM itself keeps that (LastModifiedUser). Errors: Unreadable.
+func (i *Installation) Deciding(ctx context.Context) (Installed, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	in, err := i.settings(ctx)
+	if err != nil || i.fixed {
+		return in, err
+	}
+	if i.asked.IsZero() {
+		api, ok := i.api.(HistoryAPI)
+		if !ok {
+			return Installed{}, fault.New(fault.Unreadable, "nobody can say who has changed the settings")
+		}
+		i.authors = nil
+		for _, f := range []string{"playbook", "approvers", "approval"} {
+			if time.Since(i.changed[i.prefix+"/"+f]) > lately {
+				continue // the usual case, and no call
+			}
+			if err := i.history(ctx, api, f); err != nil {
+				return Installed{}, err
+			}
+		}
+		i.asked = time.Now()
+	}
+	in.Authors = slices.Clone(i.authors)
+	return in, nil
+}
+
+func (i *Installation) history(ctx context.Context, api HistoryAPI, field string) error {
+	for pages := ssm.NewGetParameterHistoryPaginator(api, &ssm.GetParameterHistoryInput{Name: aws.String(i.prefix + "/" + field), MaxResults: aws.Int32(50)}); pages.HasMorePages(); {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return fault.Wrap(fault.Unreadable, err, "who has changed the setting %s/%s", i.prefix, field)
+		}
+		for _, v := range page.Parameters {
+			if at := aws.ToTime(v.LastModifiedDate); time.Since(at) <= lately {
+				i.authors = append(i.authors, Author{Setting: field, Who: aws.ToString(v.LastModifiedUser), At: at})
+			}
+		}
+	}
+	return nil
 }
 
 // secure tells whether what is read at the address is its owner's word: by TLS, or on this very machine.

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"strings"
 	"testing"
+	"time"
 
 	"firebreak/lib/fault"
 	"firebreak/lib/incident"
@@ -17,9 +18,23 @@ import (
 )
 
 type fakeSSM struct {
-	values map[string]string
-	calls  int
-	err    error
+	values  map[string]string
+	changed time.Time
+	calls   int
+	err     error
+	asked   []string
+}
+
+// GetParameterHistory gives two versions a page.
+func (f *fakeSSM) GetParameterHistory(_ context.Context, in *ssm.GetParameterHistoryInput, _ ...func(*ssm.Options)) (*ssm.GetParameterHistoryOutput, error) {
+	f.asked = append(f.asked, *in.Name)
+	version := func(who string, at time.Time) types.ParameterHistory {
+		return types.ParameterHistory{LastModifiedUser: &who, LastModifiedDate: &at}
+	}
+	if in.NextToken == nil {
+		return &ssm.GetParameterHistoryOutput{NextToken: aws.String("2"), Parameters: []types.ParameterHistory{version("arn:aws:iam::111111111111:user/old", time.Now().Add(-30*24*time.Hour))}}, f.err
+	}
+	return &ssm.GetParameterHistoryOutput{Parameters: []types.ParameterHistory{version("arn:aws:iam::111111111111:user/alice", f.changed)}}, f.err
 }
 
 func (f *fakeSSM) GetParameters(_ context.Context, in *ssm.GetParametersInput, _ ...func(*ssm.Options)) (*ssm.GetParametersOutput, error) {
@@ -27,7 +42,7 @@ func (f *fakeSSM) GetParameters(_ context.Context, in *ssm.GetParametersInput, _
 	out := &ssm.GetParametersOutput{}
 	for _, n := range in.Names {
 		if v, ok := f.values[n]; ok {
-			out.Parameters = append(out.Parameters, types.Parameter{Name: aws.String(n), Value: &v})
+			out.Parameters = append(out.Parameters, types.Parameter{Name: aws.String(n), Value: &v, LastModifiedDate: &f.changed})
 		} else {
 			out.InvalidParameters = append(out.InvalidParameters, n)
 		}
@@ -154,3 +169,30 @@ func TestSignInAndSlackMayBeMissing(t *testing.T) {
 		t.Errorf("%+v %v", in, err)
 	}
 }
+
+// Who decides hears who has changed lately what decisions depend on; where nobody has, SSM is not asked.
+func TestWhoChangedTheSettings(t *testing.T) {
+	api := &fakeSSM{values: good, changed: time.Now().Add(-30 * 24 * time.Hour)}
+	in, err := NewInstallation(api, "/firebreak").Deciding(context.Background())
+	if err != nil || len(in.Authors) != 0 || len(api.asked) != 0 {
+		t.Errorf("%+v %v, asked for %v", in.Authors, err, api.asked)
+	}
+	api.changed = time.Now().Add(-time.Hour)
+	inst := NewInstallation(api, "/firebreak")
+	for range 3 {
+		if in, err = inst.Deciding(context.Background()); err != nil || len(in.Authors) != 3 || in.Authors[0] != (Author{"playbook", "arn:aws:iam::111111111111:user/alice", api.changed}) {
+			t.Errorf("%+v %v", in.Authors, err)
+		}
+	}
+	if len(api.asked) != 6 {
+		t.Errorf("asked %v", api.asked)
+	}
+	if in, err := inst.Read(context.Background()); err != nil || in.Authors != nil {
+		t.Errorf("%+v %v", in.Authors, err)
+	}
+	if _, err := NewInstallation(onlyRead{api}, "/firebreak").Deciding(context.Background()); !fault.Is(err, fault.Unreadable) {
+		t.Error(err)
+	}
+}
+
+type onlyRead struct{ SSMAPI }

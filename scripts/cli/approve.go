@@ -69,7 +69,7 @@ func decide(ctx context.Context, a *app, c *call, yes bool) error {
 	if err != nil {
 		return err
 	}
-	installed, err := k.inst.Read(ctx)
+	installed, err := k.inst.Deciding(ctx)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"firebreak/lib/setting"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/sns/types"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
@@ -28,6 +29,16 @@ type desk struct {
 	asked   []sns.SubscribeInput
 	ended   []string
 	confirm *sns.ConfirmSubscriptionInput
+	secret  string
+}
+
+func (d *desk) GetSecretValue(context.Context, *secretsmanager.GetSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error) {
+	return &secretsmanager.GetSecretValueOutput{SecretString: &d.secret}, nil
+}
+
+func (d *desk) PutSecretValue(_ context.Context, in *secretsmanager.PutSecretValueInput, _ ...func(*secretsmanager.Options)) (*secretsmanager.PutSecretValueOutput, error) {
+	d.secret = *in.SecretString
+	return &secretsmanager.PutSecretValueOutput{}, nil
 }
 
 func (d *desk) PutParameter(_ context.Context, in *ssm.PutParameterInput, _ ...func(*ssm.Options)) (*ssm.PutParameterOutput, error) {
@@ -234,6 +245,41 @@ func TestApprovers(t *testing.T) {
 		t.Errorf("%s", &w.err)
 	}
 	if code := w.run("approvers", "add", "big", "--name", strings.Repeat("x", 5000)); code != 1 || !strings.Contains(w.err.String(), "SSM keeps") {
+		t.Errorf("%s", &w.err)
+	}
+}
+
+// After a rotation links that are out are still good, and new ones are signed by the new key; a second one waits for the first
+// one's links to expire.
+func TestRotate(t *testing.T) {
+	w := newWorld(t)
+	w.desk.secret = `{"id":"1","key":"0123456789abcdefghijklmnopqrstuvwxyz0123456789"}`
+	before, err := approval.ParseRing([]byte(w.desk.secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := approval.Approval{Incident: id, Number: 1, Hash: "h", Expires: now.Add(time.Hour)}
+	old, err := approval.ParseLink(before.Link(a, "alice"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code := w.run("approvers", "rotate"); code != 0 || strings.Contains(w.out.String()+w.err.String(), "0123456789") {
+		t.Fatalf("%s %s", &w.out, &w.err)
+	}
+	after, err := approval.ParseRing([]byte(w.desk.secret))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fresh, err := approval.ParseLink(after.Link(a, "alice"))
+	if err != nil || !after.Genuine(old, a) || !after.Genuine(fresh, a) || before.Genuine(fresh, a) {
+		t.Error("the old links are dead, or the new ones are signed by the old key", err)
+	}
+	kept := w.desk.secret
+	if code := w.run("approvers", "rotate"); code != 1 || w.desk.secret != kept || !strings.Contains(w.err.String(), "rotate again after") {
+		t.Errorf("%s", &w.err)
+	}
+	w.at = now.Add(9 * 24 * time.Hour)
+	if code := w.run("approvers", "rotate"); code != 0 || w.desk.secret == kept {
 		t.Errorf("%s", &w.err)
 	}
 }

@@ -11,10 +11,12 @@ import (
 	"slices"
 	"strings"
 
+	"firebreak/lib/approval"
 	"firebreak/lib/incident"
 	"firebreak/lib/setting"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 	snstypes "github.com/aws/aws-sdk-go-v2/service/sns/types"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
@@ -34,7 +36,10 @@ const approversHelp = `Who may decide, and how each of them is reached.
   confirm URL          confirm the e-mail subscription by the link in SNS's own mail. Give the link here and do not click it:
                        confirmed here, only somebody signed in to AWS can end the subscription again; a link that a mail
                        scanner follows cannot.
+  rotate               sign links with a new key from now on; links that are out stay good until they expire
   remove ID            take a person off the list: their links, their sessions and their approvals count no more
+
+Whoever changes the list while something waits to be destroyed does not decide about that: nobody makes a second person up.
 `
 
 // The setting and the topic that the templates make.
@@ -58,11 +63,11 @@ type topicAPI interface {
 
 func approvers(ctx context.Context, a *app, c *call) error {
 	if len(c.args) == 0 {
-		return wrong("say what: list, add ID, confirm URL, remove ID")
+		return wrong("say what: list, add ID, confirm URL, remove ID, rotate")
 	}
-	do := map[string]func(context.Context, *app, *call, *cloud) error{"list": listApprovers, "add": addApprover, "confirm": confirmApprover, "remove": removeApprover}[c.args[0]]
+	do := map[string]func(context.Context, *app, *call, *cloud) error{"list": listApprovers, "add": addApprover, "confirm": confirmApprover, "remove": removeApprover, "rotate": rotateKey}[c.args[0]]
 	if do == nil {
-		return wrong("there is no approvers %q: list, add ID, confirm URL, remove ID", c.args[0])
+		return wrong("there is no approvers %q: list, add ID, confirm URL, remove ID, rotate", c.args[0])
 	}
 	c.args = c.args[1:]
 	k, err := a.connect(ctx)
@@ -258,6 +263,33 @@ func removeApprover(ctx context.Context, a *app, c *call, k *cloud) error {
 		}
 		fmt.Fprintf(a.out, "%s gets no more mail\n", plain(gone.Email, 200))
 	}
+	return nil
+}
+
+// linkKey is the secret that the templates make.
+const linkKey = "firebreak/link-key"
+
+type secretAPI interface {
+	approval.SecretAPI
+	PutSecretValue(context.Context, *secretsmanager.PutSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.PutSecretValueOutput, error)
+}
+
+func rotateKey(ctx context.Context, a *app, c *call, k *cloud) error {
+	if err := c.none(); err != nil {
+		return err
+	}
+	ring, err := approval.NewKeys(k.secrets, linkKey).Read(ctx)
+	if err != nil {
+		return err
+	}
+	next, err := ring.Rotate(a.now())
+	if err != nil {
+		return err
+	}
+	if _, err := k.secrets.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: aws.String(linkKey), SecretString: &next}); err != nil {
+		return fmt.Errorf("write the secret %s: %w", linkKey, err)
+	}
+	fmt.Fprintln(a.out, "links are signed with a new key, everywhere within five minutes; those that are out stay good until they expire")
 	return nil
 }
 

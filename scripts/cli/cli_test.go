@@ -107,7 +107,7 @@ func (w *world) run(args ...string) int {
 		}
 		return &cloud{
 			store: w.store, queues: w, machines: w, functions: w, machine: respond, where: "account 111111111111, us-east-1", who: who,
-			settings: w, topics: w, topic: security, inst: setting.Fixed(setting.Installed{Approvers: w.people, Approval: w.approval}),
+			settings: w, topics: w, secrets: w, topic: security, inst: setting.Fixed(setting.Installed{Approvers: w.people, Approval: w.approval}),
 			metas: func(context.Context) ([]string, error) { return []string{id, other}, nil },
 		}, nil
 	}}

@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -54,6 +55,7 @@ type cloud struct {
 	functions functionAPI
 	settings  settingAPI
 	topics    topicAPI
+	secrets   secretAPI
 	// inst reads what the installation configures.
 	inst *setting.Installation
 	// metas lists the ids of all incidents, closed ones too.
@@ -88,7 +90,7 @@ func connect(ctx context.Context) (*cloud, error) {
 	return &cloud{
 		store: ledger.NewDynamo(db, table), queues: sqs.NewFromConfig(cfg), machines: sfn.NewFromConfig(cfg), functions: lambda.NewFromConfig(cfg),
 		metas:    func(ctx context.Context) ([]string, error) { return scan(ctx, db) },
-		settings: params, inst: setting.NewInstallation(params, "/firebreak"), topics: sns.NewFromConfig(cfg),
+		settings: params, inst: setting.NewInstallation(params, "/firebreak"), topics: sns.NewFromConfig(cfg), secrets: secretsmanager.NewFromConfig(cfg),
 		topic:   fmt.Sprintf("arn:%s:sns:%s:%s:%s", who.Partition, cfg.Region, who.AccountID, topic),
 		machine: fmt.Sprintf("arn:%s:states:%s:%s:stateMachine:%s", who.Partition, cfg.Region, who.AccountID, machine),
 		where:   "account " + who.AccountID + ", " + cfg.Region,

@@ -30,7 +30,7 @@ func verbs() []verb {
 		{"approve", "ID", "approve what Firebreak asks about an incident, as who you are in AWS", approveHelp, approve},
 		{"reject", "ID", "reject it: nothing is destroyed, what is contained stays contained", rejectHelp, reject},
 		{"cancel", "ID", "withdraw every request about an incident: all links are dead at once", cancelHelp, cancel},
-		{"approvers", "list|add|confirm|remove", "who may decide, and how they are reached", approversHelp, approvers},
+		{"approvers", "list|add|confirm|remove|rotate", "who may decide, and how they are reached", approversHelp, approvers},
 		{"plan", "FILE...|-", "what would happen to the findings in FILE, and why; changes nothing, needs no AWS", planHelp, plan},
 		{"mode", "[act|plan|off]", "show or set whether Firebreak acts, only plans, or is switched off", modeHelp, mode},
 		{"protect", "[ARN]", "never change what this ARN or pattern names without a person; without ARN: the list", protectHelp, protect},
