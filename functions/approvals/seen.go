@@ -24,7 +24,7 @@ func (h handler) seen(ctx context.Context, req request, segment string, p pages)
 		return wrong, nil
 	}
 	v := visit{link: link, now: h.now().UTC()}
-	if v.ring, err = h.keys.Read(ctx); err != nil {
+	if v.ring, err = h.keys.For(ctx, link.KeyID); err != nil {
 		return response{}, err
 	}
 	if v.installed, err = h.inst.Deciding(ctx); err != nil {

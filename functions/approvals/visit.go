@@ -29,7 +29,7 @@ func (h handler) follow(ctx context.Context, segment string, p pages) (v visit, 
 	if v.link, err = approval.ParseLink(segment); err != nil {
 		return v, &wrong, nil
 	}
-	if v.ring, err = h.keys.Read(ctx); err != nil {
+	if v.ring, err = h.keys.For(ctx, v.link.KeyID); err != nil {
 		return v, nil, err
 	}
 	if v.installed, err = h.inst.Deciding(ctx); err != nil {

@@ -742,6 +742,28 @@ func TestKeysAreKept(t *testing.T) {
 	}
 }
 
+// A link of the key after the next rotation is no reason to read the secret at every request.
+func TestAnUnknownKeyIsLookedUp(t *testing.T) {
+	v := &vault{secret: `{"id":"1","key":"` + strings.Repeat("k", 64) + `"}`}
+	k := NewKeys(v, "secret")
+	for range 5 {
+		if r, err := k.For(t.Context(), "2"); err != nil || r.ID != "1" {
+			t.Fatal(r, err)
+		}
+	}
+	if v.reads != 1 {
+		t.Errorf("read %d times", v.reads)
+	}
+	v.secret = `{"id":"2","key":"` + strings.Repeat("n", 64) + `","previous":{"id":"1","key":"` + strings.Repeat("k", 64) + `"}}`
+	k.read = time.Now().Add(-time.Minute)
+	if r, err := k.For(t.Context(), "1"); err != nil || r.ID != "1" || v.reads != 1 {
+		t.Errorf("%v %v, read %d times", r, err, v.reads)
+	}
+	if r, err := k.For(t.Context(), "2"); err != nil || r.ID != "2" || v.reads != 2 {
+		t.Errorf("%v %v, read %d times", r, err, v.reads)
+	}
+}
+
 func TestAPrintedApprovalShowsNoToken(t *testing.T) {
 	a := Approval{Incident: id, Number: 1, Token: "secret-token"}
 	if s := fmt.Sprintf("%v %+v %#v %s %v %+v", a, a, a, a, &a, struct{ A Approval }{a}); strings.Contains(s, "secret-token") {
@@ -929,9 +951,10 @@ func TestFourEyes(t *testing.T) {
 	t.Run("a playbook asks for three", func(t *testing.T) {
 		s, in := store(t), base()
 		open(t, s, eradication("token"))
-		if _, _, err := update(t.Context(), s, id, 1, func(a *Approval) bool { a.Need = 3; return true }); err != nil {
-			t.Fatal(err)
-		}
+		r := eradication("token")
+		r.Need = 3
+		s = store(t)
+		open(t, s, r)
 		if a, b, c := say(t, s, in, "alice", "oidc"), say(t, s, in, "bob", "cli"), say(t, s, in, "carol", "oidc"); a != Counted || b != Counted || c != Carried || !verify(t, s, in) {
 			t.Error(a, b, c)
 		}

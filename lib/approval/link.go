@@ -275,6 +275,24 @@ func FixedKeys(r Ring) *Keys {
 
 const keepRing = 5 * time.Minute
 
+// again is how soon the secret is read once more for a key that the ring does not have.
+const again = 10 * time.Second
+
+// For gives the ring for something that says it was signed by that key. Right after a rotation a link may be newer than the
+// ring that is kept: then the secret is read again. Errors: as Read.
+func (k *Keys) For(ctx context.Context, id string) (Ring, error) {
+	r, err := k.Read(ctx)
+	if err != nil || r.key(id) != nil {
+		return r, err
+	}
+	k.mu.Lock()
+	if since := time.Since(k.read); since > again {
+		k.read = time.Time{}
+	}
+	k.mu.Unlock()
+	return k.Read(ctx)
+}
+
 // Read gives the ring. Errors: Unreadable, Throttled.
 func (k *Keys) Read(ctx context.Context) (Ring, error) {
 	k.mu.Lock()

@@ -12,6 +12,8 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -28,6 +30,7 @@ import (
 	"firebreak/scripts/local/world"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
@@ -390,3 +393,51 @@ func TestTheChannelIsDown(t *testing.T) {
 	path(t, settle(t, finding), after(asked, "Eradicate", "Changed?", "CloseEradicated", "Eradicated")...)
 	running(t, i, false)
 }
+
+// Two people approve with AWS identities of their own, on the command line; who has none of the list's does not.
+func TestPeopleDecideOnTheCommandLineOnThePlatform(t *testing.T) {
+	people := slices.Clone(world.Approvers)
+	as := map[string][]string{}
+	for n, who := range []string{"alice", "bob", "eve"} {
+		user := name(who)
+		made := must(hub.IAM.CreateUser(t.Context(), &iam.CreateUserInput{UserName: &user}))(t)
+		must(hub.IAM.PutUserPolicy(t.Context(), &iam.PutUserPolicyInput{UserName: &user, PolicyName: aws.String("operator"), PolicyDocument: aws.String(operator)}))(t)
+		key := must(hub.IAM.CreateAccessKey(t.Context(), &iam.CreateAccessKeyInput{UserName: &user}))(t)
+		as[who] = []string{"AWS_ACCESS_KEY_ID=" + aws.ToString(key.AccessKey.AccessKeyId), "AWS_SECRET_ACCESS_KEY=" + aws.ToString(key.AccessKey.SecretAccessKey)}
+		if n < len(people) {
+			people[n].Principals = []string{aws.ToString(made.User.Arn)}
+		}
+	}
+	configure(t, "approvers", people)
+	configure(t, "approval", setting.Approval{LinkAlone: "none", Destructive: []string{"cli"}, Hours: map[string]int{"": 24}})
+	i := instance(t)
+	finding := mining(t, i)
+	put(t, finding)
+	asks(t, finding)
+	approve := func(who, typed string) (string, error) {
+		cmd := exec.CommandContext(t.Context(), filepath.Join(platform.Root, "scripts/firebreak"), "approve", finding.Incident(), "--reason", "looked at by "+who)
+		cmd.Env, cmd.Stdin = append(platform.Environment(world.HubAccount), as[who]...), strings.NewReader(typed+"\n")
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	if out, err := approve("eve", i.ID); err == nil {
+		t.Errorf("eve approves: %s", out)
+	}
+	if out, err := approve("alice", i.ID+"0"); err == nil {
+		t.Errorf("alice approves without typing what it is: %s", out)
+	}
+	for _, who := range []string{"alice", "bob"} {
+		if out, err := approve(who, i.ID); err != nil || !strings.Contains(out, "recorded as "+who) {
+			t.Fatalf("%s: %v %s", who, err, out)
+		}
+	}
+	path(t, settle(t, finding), after(asked, "Eradicate", "Changed?", "CloseEradicated", "Eradicated")...)
+	running(t, i, false)
+}
+
+// operator is what somebody needs who decides on the command line.
+const operator = `{"Version":"2012-10-17","Statement":[
+	{"Effect":"Allow","Action":["dynamodb:GetItem","dynamodb:PutItem","dynamodb:Query"],"Resource":["arn:aws:dynamodb:us-east-1:111111111111:table/firebreak-ledger","arn:aws:dynamodb:us-east-1:111111111111:table/firebreak-ledger/index/*"]},
+	{"Effect":"Allow","Action":["ssm:GetParameters","ssm:GetParameterHistory"],"Resource":"arn:aws:ssm:us-east-1:111111111111:parameter/firebreak/*"},
+	{"Effect":"Allow","Action":["kms:Decrypt"],"Resource":"*"},
+	{"Effect":"Allow","Action":["lambda:InvokeFunction"],"Resource":"arn:aws:lambda:us-east-1:111111111111:function:firebreak-sweep"}]}`
