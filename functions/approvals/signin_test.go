@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"firebreak/lib/approval"
+	"firebreak/lib/incident"
 	"firebreak/lib/ledger"
 	"firebreak/lib/setting"
 	"firebreak/scripts/local/issuer"
@@ -477,4 +478,95 @@ func newKey(t *testing.T) *rsa.PrivateKey {
 		t.Fatal(err)
 	}
 	return key
+}
+
+// An incident that needs no decision: looking changes nothing, typing what it is about and saying so stops the calling, once.
+func TestAcknowledge(t *testing.T) {
+	d := newDoor(t, approval.KindOverride)
+	_, err := ledger.Update(t.Context(), d.mem, ledger.IncidentKey(id), func(it *ledger.Item[ledger.Incident]) error {
+		it.Value.Finding.Resources = []string{target}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := "/seen/" + d.seen("alice")
+	page := d.ask("GET", path, nil, "")
+	if page.StatusCode != http.StatusOK || !strings.Contains(page.Body, "Somebody has to look after this") {
+		t.Fatalf("%d", page.StatusCode)
+	}
+	before := d.dump()
+	send := func(path string, f url.Values) response { return d.ask("POST", path, sameOrigin, f.Encode()) }
+	for name, f := range map[string]url.Values{
+		"nothing typed": {"nonce": {nonceOf(t, page)}}, "something else typed": {"nonce": {nonceOf(t, page)}, "typed-0": {"yes"}}, "no nonce": {"typed-0": {instance}},
+		"the nonce of a request": {"nonce": {ringNonce(d, "alice")}, "typed-0": {instance}},
+	} {
+		if res := send(path, f); res.StatusCode < 400 || d.dump() != before {
+			t.Errorf("%s: %d", name, res.StatusCode)
+		}
+	}
+	if res := send("/seen/"+d.link("alice"), url.Values{"nonce": {ringNonce(d, "alice")}, "typed-0": {instance}}); res.StatusCode != http.StatusNotFound {
+		t.Errorf("a link to decide acknowledges: %d", res.StatusCode)
+	}
+	good := url.Values{"nonce": {nonceOf(t, page)}, "typed-0": {instance}}
+	if res := send(path, good); res.StatusCode != http.StatusSeeOther {
+		t.Fatalf("%d %s", res.StatusCode, res.Body)
+	}
+	after := d.dump()
+	if res := send(path, good); res.StatusCode != http.StatusSeeOther || d.dump() != after {
+		t.Errorf("a second time: %d", res.StatusCode)
+	}
+	if page := d.ask("GET", "/seen/"+d.seen("bob"), nil, ""); !strings.Contains(page.Body, "Alice") || nonceField.MatchString(page.Body) {
+		t.Error("bob does not see that alice looks after it")
+	}
+	for name, path := range map[string]string{"carol, whom it names": "/seen/" + d.seen("carol"), "nobody": "/seen/" + d.seen("mallory")} {
+		if res := d.ask("GET", path, nil, ""); res.StatusCode != http.StatusForbidden {
+			t.Errorf("%s: %d", name, res.StatusCode)
+		}
+	}
+	late := "/seen/" + d.seen("alice")
+	d.now = d.now.Add(2 * time.Hour)
+	if res := d.ask("GET", late, nil, ""); res.StatusCode != http.StatusNotFound {
+		t.Errorf("after its time: %d", res.StatusCode)
+	}
+}
+
+// Each step is decided by itself: what one person leaves out of the approval is kept.
+func TestStepsAreDecidedOneByOneOnThePage(t *testing.T) {
+	d := newDoor(t, approval.KindEradicate)
+	other := target + "abc"
+	_, err := ledger.Update(t.Context(), d.mem, approval.Key(id, 1), func(it *ledger.Item[approval.Approval]) error {
+		a := &it.Value
+		a.Steps = append(a.Steps, approval.Step{Step: incident.Step{Action: "terminate-instance", Target: other}})
+		a.Hash = approval.Hash(a.Kind, a.Incident, a.Episode, a.Steps)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	form := func(who string, change func(url.Values)) url.Values {
+		f := d.form(who, "approve", instance)
+		f.Set("typed-1", instance+"abc")
+		change(f)
+		return f
+	}
+	if res := d.post("alice", form("alice", func(f url.Values) { f.Del("typed-1"); f.Set("keep-1", "yes") })); res.StatusCode != http.StatusUnprocessableEntity {
+		t.Errorf("what is kept was not typed: %d", res.StatusCode)
+	}
+	if res := d.post("alice", form("alice", func(f url.Values) { f.Set("keep-0", "yes"); f.Set("keep-1", "yes") })); res.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(res.Body, "left everything out") {
+		t.Errorf("everything kept: %d", res.StatusCode)
+	}
+	if res := d.post("alice", form("alice", func(f url.Values) { f.Set("keep-1", "yes") })); res.StatusCode != http.StatusSeeOther {
+		t.Fatalf("%d %s", res.StatusCode, res.Body)
+	}
+	if page := d.get("bob"); !strings.Contains(page.Body, "keeps "+instance+"abc") {
+		t.Error("bob does not see what alice keeps")
+	}
+	if res := d.post("bob", form("bob", func(url.Values) {})); res.StatusCode != http.StatusSeeOther {
+		t.Fatalf("%d", res.StatusCode)
+	}
+	a := d.approval(1)
+	if _, kept := a.Kept((incident.Step{Action: "terminate-instance", Target: other}).Key()); !kept || a.Status != approval.StatusApproved {
+		t.Errorf("%v %+v", a, a.Decisions)
+	}
 }

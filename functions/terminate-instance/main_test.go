@@ -189,6 +189,31 @@ func TestNothingWithoutApproval(t *testing.T) {
 	}
 }
 
+// What one of the approvers keeps is not destroyed, and that is no change of it; nor is anything whose approvers have left.
+func TestKeptOrNotApprovedAnyMore(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*approval.Approval)
+		want   incident.Outcome
+	}{
+		"kept": {func(a *approval.Approval) {
+			a.Decisions[1].Keep, a.Decisions[1].Reason = []string{step().Key()}, "needed"
+		}, incident.Kept},
+		"an approver has left": {func(a *approval.Approval) { a.Decisions[0].Approver = "carol" }, incident.Changed},
+		"by link alone":        {func(a *approval.Approval) { a.Decisions[0].Via = setting.ViaLink }, incident.Changed},
+	} {
+		w := newWorld(t)
+		w.approve()
+		_, err := ledger.Update(t.Context(), w.store, approval.Key(id, 1), func(it *ledger.Item[approval.Approval]) error {
+			c.change(&it.Value)
+			return nil
+		})
+		w.must(err)
+		if got, err := w.do(incident.Apply); err != nil || got.Outcome != c.want || len(w.ec2.Calls) > 0 {
+			t.Errorf("%s: %+v, %v, changed %v", name, got, err, w.ec2.Calls)
+		}
+	}
+}
+
 func TestVolumeAttachedSince(t *testing.T) {
 	w := newWorld(t)
 	w.approve()
