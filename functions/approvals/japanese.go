@@ -111,6 +111,7 @@ var japanese = language{
 	"severity":             "重大度",
 	"type":                 "種別",
 	"account":              "アカウント",
+	"owner":                "担当者",
 	"region":               "リージョン",
 	"seen.at":              "最初の検出",
 	"incident":             "インシデント",

@@ -663,7 +663,7 @@ func TestHostileStringsAreInert(t *testing.T) {
 		_, err := ledger.Update(t.Context(), d.mem, ledger.IncidentKey(id), func(it *ledger.Item[ledger.Incident]) error {
 			f := &it.Value.Finding
 			f.Title, f.Type, f.Region, it.Value.Rule = s+".", s, s, s+"."
-			f.Resources = []string{"arn:aws:s3:::" + s}
+			f.Resources, it.Value.Told.Name = []string{"arn:aws:s3:::" + s}, s+"."
 			for k, r := range it.Value.Outcomes {
 				r.Reason = s + "."
 				it.Value.Outcomes[k] = r

@@ -89,7 +89,7 @@ type sheet struct {
 	Band, BandClass, Heading                    string
 	Type                                        []string // in parts: a line may break between them
 	Account, AccountName, Region, Seen, SeenISO string
-	Incident, Rule, Kind                        string
+	Incident, Owner, Rule, Kind                 string
 	Contained                                   []standing
 	WillTitle, WillNote                         string
 	Steps                                       []step

@@ -130,6 +130,9 @@ func (p pages) finding(v visit) sheet {
 	if a, known := v.installed.Account(f.Account); known && a.Name != "" {
 		s.AccountName = channel.Plain(a.Name)
 	}
+	if told := v.meta.Told; told.Name != "" && told.Missing == "" {
+		s.Owner = channel.Plain(told.Name)
+	}
 	for _, st := range v.meta.Plan.Contain {
 		if st.Action == "notify" {
 			continue

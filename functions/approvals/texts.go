@@ -115,6 +115,7 @@ var english = language{
 	"severity":             "Severity",
 	"type":                 "Type",
 	"account":              "Account",
+	"owner":                "Owner",
 	"region":               "Region",
 	"seen.at":              "First seen",
 	"incident":             "Incident",

@@ -89,6 +89,10 @@ func TestWhatCannotBeReadStopsActing(t *testing.T) {
 		"an unknown proof": {"/firebreak/approval", `{"linkAlone":"none","hours":{"":24},"destructive":["oidc","carrier pigeon"]}`, "pigeon"},
 		"an open issuer":   {"/firebreak/signin", `{"issuer":"http://login.example.com","clientId":"c"}`, "https"},
 		"an empty source":  {"/firebreak/playbook", `{"source":""}`, "source"},
+		"another source":   {"/firebreak/playbook", `{"source":"git"}`, "not builtin or s3"},
+		"half a playbook":  {"/firebreak/playbook", `{"source":"s3","bucket":"b","key":"k"}`, "bucket, key and version"},
+		"an unhashed one":  {"/firebreak/playbook", `{"source":"s3","bucket":"b","key":"k","version":"v","sha256":"abc"}`, "64 hexadecimal digits"},
+		"built in and own": {"/firebreak/playbook", `{"source":"builtin","bucket":"b"}`, "nothing else is set"},
 	} {
 		values := maps.Clone(good)
 		if values[c.key] = c.value; c.value == "" {

@@ -89,7 +89,7 @@ func (w *world) ask(more ...approval.Step) approval.Approval {
 	return a
 }
 
-func (w *world) asked(n int) approval.Approval {
+func (w *world) request(n int) approval.Approval {
 	w.t.Helper()
 	it, err := approval.Load(context.Background(), w.store, id, n)
 	if err != nil {
@@ -143,7 +143,7 @@ func TestApproveAndReject(t *testing.T) {
 			if code != tt.code || !strings.Contains(w.out.String()+w.err.String(), tt.says) {
 				t.Errorf("%d\n%s\n%s", code, &w.out, &w.err)
 			}
-			a := w.asked(1)
+			a := w.request(1)
 			if a.Status != tt.status || len(a.By()) != tt.counts {
 				t.Errorf("%v by %v", a, a.By())
 			}
@@ -173,7 +173,7 @@ func TestTwoPeopleApproveOnTheCommandLine(t *testing.T) {
 	if code := w.run("approve", id); code != 0 || !strings.Contains(w.out.String(), "approved, and carried out") {
 		t.Fatalf("%s %s", &w.out, &w.err)
 	}
-	a := w.asked(1)
+	a := w.request(1)
 	if _, kept := a.Kept(other.Key()); a.Status != approval.StatusApproved || !kept || a.Decisions[0].Via != "cli" {
 		t.Errorf("%v %+v", a, a.Decisions)
 	}
@@ -185,7 +185,7 @@ func TestCancel(t *testing.T) {
 	if code := w.run("cancel", id, "--reason", "false alarm"); code != 0 || !strings.Contains(w.out.String(), "request 1 of "+id+" is cancelled") {
 		t.Fatalf("%s %s", &w.out, &w.err)
 	}
-	if a := w.asked(1); a.Status != approval.StatusCancelled || a.EndedBy != "arn:aws:iam::111111111111:user/alice" {
+	if a := w.request(1); a.Status != approval.StatusCancelled || a.EndedBy != "arn:aws:iam::111111111111:user/alice" {
 		t.Errorf("%v by %s", a, a.EndedBy)
 	}
 	if code := w.run("cancel", id); code != 0 || !strings.Contains(w.out.String(), "nothing to cancel") {
