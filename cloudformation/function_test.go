@@ -182,3 +182,31 @@ func TestAccessLogHasNoPath(t *testing.T) {
 		}
 	}
 }
+
+// What destroys reads who has changed the incident and the settings, whoever wrote it: without these rights it destroys nothing.
+func TestWhatDestroysMayReadWhoHadAHandInIt(t *testing.T) {
+	tpl := read(t, "functions.yaml")
+	destroying := 0
+	for _, f := range folders(t) {
+		code, err := os.ReadFile("../functions/" + f + "/main.go")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(code), ".Eradicating(") {
+			continue
+		}
+		destroying++
+		var may []string
+		for _, s := range statements(f, tpl.resource(t, stem(f)+"Role").property("Policies")) {
+			may = append(may, list(at(s.node, "Action"))...)
+		}
+		for _, action := range []string{"dynamodb:Query", "ssm:GetParameterHistory"} {
+			if !slices.Contains(may, action) {
+				t.Errorf("%s may not %s", f, action)
+			}
+		}
+	}
+	if destroying == 0 {
+		t.Error("nothing destroys")
+	}
+}

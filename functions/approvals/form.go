@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"firebreak/lib/approval"
 	"firebreak/lib/channel"
+	"firebreak/lib/setting"
 )
 
 const (
@@ -81,6 +83,7 @@ type entry struct {
 	Reason   string
 	Typed    []string
 	Wrong    []bool
+	Keep     []bool // the steps that the person leaves out
 	Trouble  string
 }
 
@@ -88,11 +91,11 @@ type entry struct {
 // rejections too, so that nothing that presses buttons decides anything.
 func read(form url.Values, v visit, p Person) entry {
 	in := entry{Decision: form.Get("decision"), Reason: channel.Line(form.Get("reason"), maxReason)}
-	typing := p.Via == "link" || v.approval.Kind == approval.KindEradicate
+	typing := typed(v.approval, p)
 	for i, s := range v.approval.Steps {
 		typed := strings.TrimSpace(form.Get(fmt.Sprintf("typed-%d", i)))
 		wrong := typing && typed != s.Name()
-		in.Typed, in.Wrong = append(in.Typed, typed), append(in.Wrong, wrong)
+		in.Typed, in.Wrong, in.Keep = append(in.Typed, typed), append(in.Wrong, wrong), append(in.Keep, form.Get(fmt.Sprintf("keep-%d", i)) != "")
 		if wrong {
 			in.Trouble = "typed"
 		}
@@ -100,7 +103,26 @@ func read(form url.Values, v visit, p Person) entry {
 	if in.Decision != "approve" && in.Decision != "reject" {
 		in.Trouble = "undecided"
 	}
+	if in.Decision == "approve" && !slices.Contains(in.Keep, false) {
+		in.Trouble = "empty"
+	}
 	return in
+}
+
+// typed tells whether the person types each target's id: whoever destroys, and whoever decides by a link alone.
+func typed(a approval.Approval, p Person) bool {
+	return a.Kind == approval.KindEradicate || p.Via == setting.ViaLink
+}
+
+// keep gives the keys of the steps that an approving person leaves out.
+func (in entry) keep(a approval.Approval) []string {
+	var keys []string
+	for i, s := range a.Steps {
+		if in.Decision == "approve" && i < len(in.Keep) && in.Keep[i] {
+			keys = append(keys, s.Key())
+		}
+	}
+	return keys
 }
 
 // closed tells whether there is nothing left for this person to decide.

@@ -8,6 +8,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 
 	"firebreak/lib/approval"
 	"firebreak/lib/boot"
+	"firebreak/lib/channel"
 	"firebreak/lib/ledger"
 	"firebreak/lib/setting"
 
@@ -40,57 +42,76 @@ type handler struct {
 	inst    *setting.Installation
 	keys    *approval.Keys
 	courier approval.Courier
-	who     Identity
-	pages   pages
+	door    *signIn
+	slack   *channel.Slack
+	pages   []pages // the first is for whoever reads none of the others
 	now     func() time.Time
 }
 
-func newHandler(store ledger.Store, inst *setting.Installation, api calls, key, machine string, now func() time.Time) handler {
+// address is where the parts of an installation are.
+type address struct{ key, machine, api string }
+
+func newHandler(store ledger.Store, inst *setting.Installation, api calls, at address, now func() time.Time) handler {
 	return handler{
-		store: store, inst: inst, keys: approval.NewKeys(api, key), who: linkAlone{}, pages: newPages(english), now: now,
-		courier: approval.Courier{Store: store, API: api, Machine: machine, Now: now},
+		store: store, inst: inst, keys: approval.NewKeys(api, at.key), door: newSignIn(api, at.api, now), slack: channel.NewSlack(api, now), pages: []pages{newPages(english), newPages(japanese)}, now: now,
+		courier: approval.Courier{Store: store, API: api, Machine: at.machine, Now: now},
 	}
 }
 
 // handle answers every request with a page. It never fails: what goes wrong inside is logged here, and shown without details.
 func (h handler) handle(ctx context.Context, req request) (res response, _ error) {
-	method := req.RequestContext.HTTP.Method
+	method, p := req.RequestContext.HTTP.Method, h.language(req)
 	defer func() {
-		if p := recover(); p != nil {
-			slog.ErrorContext(ctx, "failed", "panic", p)
-			res = h.pages.message(http.StatusInternalServerError, "broken")
+		if broken := recover(); broken != nil {
+			slog.ErrorContext(ctx, "failed", "panic", broken)
+			res = p.message(http.StatusInternalServerError, "broken")
 		}
 		if method == http.MethodHead {
 			res.Body = ""
 		}
 	}()
-	var err error
-	switch method {
-	case http.MethodGet, http.MethodHead:
-		res, err = h.show(ctx, req)
-	case http.MethodPost:
-		res, err = h.decide(ctx, req)
-	default:
-		res = h.pages.message(http.StatusMethodNotAllowed, "wrong")
-		res.Headers["allow"] = "GET, HEAD, POST"
-	}
+	res, err := h.route(ctx, req, p)
 	if err != nil {
 		slog.ErrorContext(ctx, "failed", "error", err.Error())
-		res = h.pages.message(http.StatusInternalServerError, "broken")
+		res = p.message(http.StatusInternalServerError, "broken")
 	}
 	return res, nil
 }
 
-func (h handler) show(ctx context.Context, req request) (response, error) {
-	v, res, err := h.visit(ctx, req)
+// route finds what answers a request. Only POST can change anything.
+func (h handler) route(ctx context.Context, req request, p pages) (response, error) {
+	method := req.RequestContext.HTTP.Method
+	looking, posting := method == http.MethodGet || method == http.MethodHead, method == http.MethodPost
+	_, link, _ := strings.Cut(strings.TrimPrefix(req.RawPath, "/"), "/")
+	switch place, _, _ := strings.Cut(strings.TrimPrefix(req.RawPath, "/"), "/"); {
+	case !looking && !posting:
+		res := p.message(http.StatusMethodNotAllowed, "wrong")
+		res.Headers["allow"] = "GET, HEAD, POST"
+		return res, nil
+	case place == "approve" && looking:
+		return h.show(ctx, req, link, p)
+	case place == "approve":
+		return h.decide(ctx, req, link, p)
+	case place == "seen":
+		return h.seen(ctx, req, link, p)
+	case place == "slack" && posting && link == "interactions":
+		return h.interaction(ctx, req)
+	case place == "signin" && looking:
+		return h.signin(ctx, req, p)
+	}
+	return p.message(http.StatusNotFound, "wrong"), nil
+}
+
+func (h handler) show(ctx context.Context, req request, link string, p pages) (response, error) {
+	v, res, err := h.follow(ctx, link, p)
 	if err != nil || res != nil {
 		return deref(res), err
 	}
+	who := identify(req, v)
 	if req.RequestContext.HTTP.Method == http.MethodGet {
-		h.viewed(ctx, v)
+		h.viewed(ctx, v, cmp.Or(who.person.Via, setting.ViaLink))
 	}
-	_, signed := h.who.Identify(req, v)
-	return h.pages.approval(http.StatusOK, v, signed, entry{})
+	return p.approval(http.StatusOK, v, who, entry{})
 }
 
 func deref(res *response) response {
@@ -101,59 +122,57 @@ func deref(res *response) response {
 }
 
 // decide takes a sent form: first whether it may be one at all, then who sends it, then what it says.
-func (h handler) decide(ctx context.Context, req request) (response, error) {
-	v, res, err := h.visit(ctx, req)
+func (h handler) decide(ctx context.Context, req request, link string, p pages) (response, error) {
+	v, res, err := h.follow(ctx, link, p)
 	if err != nil || res != nil {
 		return deref(res), err
 	}
 	if !ownForm(req) {
-		return h.pages.message(http.StatusForbidden, "foreign"), nil
+		return p.message(http.StatusForbidden, "foreign"), nil
 	}
 	form, status := parse(req)
 	if status != http.StatusOK {
-		return h.pages.message(status, "malformed"), nil
+		return p.message(status, "malformed"), nil
 	}
-	person, ok := h.who.Identify(req, v)
-	if !ok {
-		return h.pages.message(http.StatusForbidden, "signin"), nil
+	who := identify(req, v)
+	if !who.ok {
+		return p.message(http.StatusForbidden, "signin"), nil
 	}
+	person := who.person
 	in := read(form, v, person)
-	nonce, ok := v.ring.Spend(v.link, form.Get("nonce"), v.now)
+	nonce, ok := v.ring.Spend(v.link, person.Session, form.Get("nonce"), v.now)
 	if !ok {
 		in.Trouble = "stale"
-		return h.pages.approval(http.StatusConflict, v, true, in)
+		return p.approval(http.StatusConflict, v, who, in)
 	}
 	if closed(v) {
-		return h.pages.approval(http.StatusConflict, v, true, entry{Trouble: after(v, person)})
+		return p.approval(http.StatusConflict, v, who, entry{Trouble: after(v, person)})
 	}
 	if in.Trouble != "" {
-		return h.pages.approval(http.StatusUnprocessableEntity, v, true, in)
+		return p.approval(http.StatusUnprocessableEntity, v, who, in)
 	}
 	a := v.approval
 	slog.InfoContext(ctx, "decide", "incident", a.Incident, "approval", a.Number, "approver", person.Approver, "via", person.Via, "decision", in.Decision)
 	answer, latest, err := approval.Decide(ctx, h.store, v.installed, approval.Vote{
 		Incident: a.Incident, Number: a.Number, Approver: person.Approver, Via: person.Via, Approve: in.Decision == "approve",
-		Reason: in.Reason, Hash: a.Hash, Nonce: nonce, Now: v.now,
+		Keep: in.keep(a), Reason: in.Reason, Hash: a.Hash, Nonce: nonce, Now: v.now,
 	})
 	if !answer.Recorded() {
 		if err != nil {
 			return response{}, err
 		}
 		v.approval = latest
-		if answer == approval.Barred {
-			return h.pages.message(http.StatusForbidden, "barred"), nil
+		switch answer {
+		case approval.Barred:
+			return p.message(http.StatusForbidden, "barred"), nil
+		case approval.Unproven:
+			return p.message(http.StatusForbidden, "signin"), nil
 		}
-		return h.pages.approval(http.StatusConflict, v, true, entry{Trouble: after(v, person)})
+		return p.approval(http.StatusConflict, v, who, entry{Trouble: after(v, person)})
 	}
-	// From here the decision stands. What fails now, the sweep makes good.
-	if err != nil {
-		slog.ErrorContext(ctx, "a decision is recorded, but not in the timeline", "incident", a.Incident, "approval", a.Number, "error", err.Error())
-	}
-	if _, err := h.courier.Deliver(ctx, a.Incident, a.Number); err != nil {
-		slog.ErrorContext(ctx, "a decision is recorded, but not delivered yet", "incident", a.Incident, "approval", a.Number, "error", err.Error())
-	}
-	see := h.pages.message(http.StatusSeeOther, "done")
-	see.Headers["location"] = strings.TrimPrefix(req.RawPath, "/approve/") // relative, for APIs behind a prefix
+	h.carryOn(ctx, v.installed, a.Incident, a.Number, err)
+	see := p.message(http.StatusSeeOther, "done")
+	see.Headers["location"] = link // relative, for APIs behind a prefix
 	return see, nil
 }
 
@@ -163,5 +182,5 @@ func main() {
 		approval.SecretAPI
 		approval.MachineAPI
 	}{secretsmanager.NewFromConfig(b.AWS), sfn.NewFromConfig(b.AWS)}
-	boot.Start(newHandler(b.Store(), b.Installation(), api, b.Env("LINK_KEY"), b.Env("MACHINE"), time.Now).handle)
+	boot.Start(newHandler(b.Store(), b.Installation(), api, address{b.Env("LINK_KEY"), b.Env("MACHINE"), b.Env("API")}, time.Now).handle)
 }

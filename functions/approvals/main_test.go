@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -25,12 +26,13 @@ import (
 	"firebreak/lib/incident"
 	"firebreak/lib/ledger"
 	"firebreak/lib/setting"
+	"firebreak/scripts/local/hostile"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
 	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 )
 
 var pagesDir = flag.String("pages", "", "write the pages to this folder, to look at them")
@@ -41,6 +43,7 @@ const (
 	target   = "arn:aws:ec2:us-east-1:222222222222:instance/" + instance
 	token    = "AQCEAAAAKgAAAAMAAAAA+task/token=="
 	running  = "arn:aws:states:us-east-1:111111111111:execution:firebreak-respond:e1"
+	front    = "https://abc.execute-api.us-east-1.amazonaws.com"
 	secret   = `{"id":"1","key":"0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqr"}`
 )
 
@@ -51,7 +54,9 @@ type door struct {
 	mem       *ledger.Memory
 	log       *bytes.Buffer
 	installed setting.Installed
+	secrets   map[string]string // by ARN; the key of the links for every other
 	now       time.Time
+	front     string // where the API is; front unless set
 
 	mu      sync.Mutex
 	sent    []incident.Verdict
@@ -60,7 +65,10 @@ type door struct {
 	fail    error
 }
 
-func (d *door) GetSecretValue(context.Context, *secretsmanager.GetSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error) {
+func (d *door) GetSecretValue(_ context.Context, in *secretsmanager.GetSecretValueInput, _ ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error) {
+	if s, ok := d.secrets[*in.SecretId]; ok {
+		return &secretsmanager.GetSecretValueOutput{SecretString: &s}, nil
+	}
 	return &secretsmanager.GetSecretValueOutput{SecretString: aws.String(secret)}, nil
 }
 
@@ -125,7 +133,7 @@ func newDoor(t *testing.T, kind approval.Kind) *door {
 }
 
 func (d *door) serve() {
-	d.h = newHandler(d.mem, setting.Fixed(d.installed), d, "arn:aws:secretsmanager:us-east-1:111111111111:secret:k", "arn:aws:states:us-east-1:111111111111:stateMachine:firebreak-respond", func() time.Time { return d.now })
+	d.h = newHandler(d.mem, setting.Fixed(d.installed), d, address{"arn:aws:secretsmanager:us-east-1:111111111111:secret:k", "arn:aws:states:us-east-1:111111111111:stateMachine:firebreak-respond", cmp.Or(d.front, front)}, func() time.Time { return d.now })
 }
 
 func (d *door) open(kind approval.Kind, evidence string) approval.Approval {
@@ -556,7 +564,7 @@ func ringNonce(d *door, approver string) string {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	return ring.Nonce(l, d.now)
+	return ring.Nonce(l, "", d.now)
 }
 
 func (d *door) episode(n int) {
@@ -644,19 +652,20 @@ func shape(t *testing.T, page string) string {
 	}
 }
 
-// Whatever is written into a finding, a refusal or a form, the page has the same markup as with a harmless word.
+// Whatever is written into a finding, a refusal, a name, a tag or a form, every page has the same markup as with a harmless
+// word, no header has it, and the log has a line of JSON for each entry.
 func TestHostileStringsAreInert(t *testing.T) {
-	hostile := []string{
-		`<script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`, `' onfocus=alert(1) autofocus='`, `</style><script>alert(1)</script>`, `{{.Nonce}}`, `javascript:alert(1)`,
-		"a\u202egnp.exe\u202c", "a\u200bb\u0000c", "</textarea><form action=https://evil.example.com>", "<!-- x", "]]>", "&lt;b&gt;", "${7*7}", "http://evil.example.com/", "line\r\nset-cookie: a=b", strings.Repeat("W", 1000), "x\xff\xfe",
-	}
-	pagesWith := func(s string) (out []response) {
+	pagesWith := func(s string) (out []response, log string) {
 		d := newDoor(t, approval.KindEradicate)
+		d.installed.Approvers[1].Name = s
+		d.installed.Accounts = []setting.Account{{ID: "222222222222", Name: s + "."}}
+		d.serve()
 		_, err := ledger.Update(t.Context(), d.mem, ledger.IncidentKey(id), func(it *ledger.Item[ledger.Incident]) error {
 			f := &it.Value.Finding
-			f.Title, f.Type, f.Region, it.Value.Rule = s, s, s, s
+			f.Title, f.Type, f.Region, it.Value.Rule = s+".", s, s, s+"."
+			f.Resources, it.Value.Told.Name = []string{"arn:aws:s3:::" + s}, s+"."
 			for k, r := range it.Value.Outcomes {
-				r.Reason = s
+				r.Reason = s + "."
 				it.Value.Outcomes[k] = r
 			}
 			return nil
@@ -667,28 +676,52 @@ func TestHostileStringsAreInert(t *testing.T) {
 		_, err = ledger.Update(t.Context(), d.mem, approval.Key(id, 1), func(it *ledger.Item[approval.Approval]) error {
 			a := &it.Value
 			a.Evidence = "pending: " + s
-			a.Steps[0].Destroys, a.Steps[0].Identity, a.Steps[0].Refusal = []string{s}, map[string]string{s: s}, s
-			a.Decisions = []approval.Decision{{Approver: "bob", Approve: true, Reason: s, Via: "link", At: d.now}}
+			a.Steps[0].Destroys, a.Steps[0].Identity, a.Steps[0].Refusal = []string{s}, map[string]string{s: s}, s+"."
+			a.Decisions = []approval.Decision{{Approver: "bob", Approve: true, Reason: s + ".", Via: "link", At: d.now}}
 			a.Execution = s
 			return nil
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		form := url.Values{"nonce": {ringNonce(d, "alice")}, "decision": {s}, "typed-0": {s}, "reason": {s}}
-		return []response{d.get("alice"), d.post("alice", form)}
+		cut := s[:min(len(s), 700)] // a form has its limit
+		form := url.Values{"nonce": {ringNonce(d, "alice")}, "decision": {cut}, "typed-0": {cut}, "reason": {cut + "."}}
+		meta, err := d.meta()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ring, _ := approval.ParseRing([]byte(secret))
+		return []response{
+			d.get("alice"), d.post("alice", form), d.ask("GET", "/seen/"+ring.SeenLink(meta, "alice", d.now.Add(time.Hour)), nil, ""),
+			d.ask("GET", "/approve/"+d.link("alice"), map[string]string{"Accept-Language": "ja", "User-Agent": s, "Cookie": s, "Referer": s}, ""),
+			d.post("alice", url.Values{"nonce": {ringNonce(d, "alice")}, "decision": {"reject"}, "typed-0": {instance}, "reason": {cut}}),
+			d.get("alice"),
+		}, d.log.String()
 	}
-	harmless := pagesWith("harmless")
-	for _, s := range hostile {
-		for i, res := range pagesWith(s) {
-			if got, want := shape(t, res.Body), shape(t, harmless[i].Body); got != want {
-				t.Errorf("%q changed the markup:\n%s", s, cmp.Diff(want, got))
+	harmless, _ := pagesWith("harmless")
+	shapes := []string{}
+	for _, res := range harmless {
+		shapes = append(shapes, shape(t, res.Body))
+	}
+	reasoned, _ := pagesWith("")
+	bare := shape(t, reasoned[5].Body) // a decision without a reason has none on the page
+	for _, s := range hostile.Strings() {
+		pages, log := pagesWith(s)
+		for i, res := range pages {
+			if got := shape(t, res.Body); got != shapes[i] && !(i == 5 && got == bare) {
+				t.Errorf("%q changed the markup of page %d:\n%s", s, i, gocmp.Diff(shapes[i], got))
 			}
-			if strings.ContainsAny(res.Body, "\u202e\u200b\x00") {
-				t.Errorf("%q: invisible characters are on the page", s)
+			if strings.ContainsAny(res.Body, "\u202e\u2066\u200b\u00ad\ufeff\x00\x1b\x07\x08\x7f") {
+				t.Errorf("%q: invisible characters are on page %d", s, i)
 			}
-			if !cmp.Equal(res.Headers, harmless[i].Headers) {
-				t.Errorf("%q is in a header", s)
+			if !gocmp.Equal(res.Headers["content-security-policy"], harmless[i].Headers["content-security-policy"]) || len(res.Headers) != len(harmless[i].Headers) || res.StatusCode != harmless[i].StatusCode {
+				t.Errorf("%q is in a header or a status: %d %v", s, res.StatusCode, res.Headers)
+			}
+		}
+		for _, line := range strings.Split(strings.TrimSpace(log), "\n") {
+			var entry struct{ Time, Level, Msg string }
+			if err := json.Unmarshal([]byte(line), &entry); line != "" && (err != nil || entry.Msg == "" || entry.Level == "") {
+				t.Errorf("%q broke a line of the log: %s", s, line)
 			}
 		}
 	}
@@ -756,28 +789,58 @@ func TestNothingSecretIsWrittenDown(t *testing.T) {
 	}
 }
 
-// Every text that a template or a page asks for is in the table.
+// Every text that a template or a page asks for is in the table of every language, with the same arguments.
 func TestTextsAreComplete(t *testing.T) {
+	needed := []string{}
 	for _, m := range regexp.MustCompile(`\{\{t "([^"]+)"\}\}`).FindAllStringSubmatch(pageHTML, -1) {
-		if english[m[1]] == "" {
-			t.Errorf("the text %q is missing", m[1])
-		}
+		needed = append(needed, m[1])
 	}
-	for _, o := range []incident.Outcome{incident.Applied, incident.Already, incident.Planned, incident.Gone, incident.Refused, incident.Restored, incident.Held, incident.Drifted, incident.Changed, incident.Failed} {
-		if english["standing."+string(o)] == "" {
-			t.Errorf("the outcome %s has no text", o)
-		}
+	for _, o := range []incident.Outcome{incident.Applied, incident.Already, incident.Planned, incident.Gone, incident.Refused, incident.Restored, incident.Held, incident.Drifted, incident.Changed, incident.Kept, incident.Failed} {
+		needed = append(needed, "standing."+string(o))
 	}
 	for _, k := range []approval.Kind{approval.KindEradicate, approval.KindOverride} {
 		for _, s := range []approval.Status{approval.StatusOpen, approval.StatusApproved, approval.StatusRejected, approval.StatusExpired, approval.StatusSuperseded, approval.StatusCancelled} {
-			if english[string(s)+"."+string(k)+".text"] == "" || english[string(s)+"."+string(k)]+english[string(s)] == "" {
-				t.Errorf("an %s that is %s has no text", k, s)
+			needed = append(needed, string(s)+"."+string(k)+".text")
+			if english[string(s)+"."+string(k)]+english[string(s)] == "" {
+				t.Errorf("an %s that is %s has no title", k, s)
 			}
 		}
-		for _, key := range []string{"approve.", "reject.", "will."} {
-			if english[key+string(k)] == "" {
-				t.Errorf("the text %s%s is missing", key, k)
+		needed = append(needed, "approve."+string(k), "reject."+string(k), "will."+string(k), "form.keep."+string(k)+"%")
+	}
+	for _, l := range []language{english, japanese} {
+		for _, key := range needed {
+			if l[key] == "" && key != "space" {
+				t.Errorf("%s: the text %s is missing", l["lang"], key)
 			}
+		}
+	}
+	verbs := regexp.MustCompile(`%(\[\d\])?[sd]`)
+	for key, text := range english {
+		other, ok := japanese[key]
+		if !ok || (other == "") != (text == "") && key != "space" {
+			t.Errorf("ja: the text %s is missing", key)
+		}
+		if len(verbs.FindAllString(text, -1)) != len(verbs.FindAllString(other, -1)) {
+			t.Errorf("%s: %q and %q take different arguments", key, text, other)
+		}
+	}
+	for key := range japanese {
+		if _, ok := english[key]; !ok {
+			t.Errorf("ja: nobody needs the text %s", key)
+		}
+	}
+}
+
+// Readers get the language that they like best, English where there is none of theirs.
+func TestLanguages(t *testing.T) {
+	d := newDoor(t, approval.KindEradicate)
+	for accept, want := range map[string]string{
+		"": "en", "ja": "ja", "ja-JP,ja;q=0.9,en;q=0.8": "ja", "en-US,en;q=0.9,ja;q=0.8": "en", "de,fr;q=0.8": "en", "de, ja;q=0.3": "ja", "JA": "ja",
+		"ja;q=0": "en", "en;q=0.1,ja;q=0.2": "ja", "ja;q=2": "en", "ja;q=x": "en", "*": "en", strings.Repeat("ja,", 3000): "ja",
+	} {
+		res := d.ask("GET", "/approve/"+d.link("alice"), map[string]string{"Accept-Language": accept}, "")
+		if res.StatusCode != http.StatusOK || res.Headers["content-language"] != want || !strings.Contains(res.Body, `<html lang="`+want+`">`) {
+			t.Errorf("%.40q: %s, not %s", accept, res.Headers["content-language"], want)
 		}
 	}
 }
@@ -792,4 +855,25 @@ func TestConsoleLinks(t *testing.T) {
 			t.Errorf("%s: %s", execution, got)
 		}
 	}
+}
+
+func (d *door) meta() (ledger.Incident, error) {
+	it, err := ledger.Load[ledger.Incident](d.t.Context(), d.mem, ledger.IncidentKey(id))
+	return it.Value, err
+}
+
+func (d *door) timeline() ([]ledger.Event, error) { return ledger.Timeline(d.t.Context(), d.mem, id) }
+
+// seen is the link by which an approver acknowledges the incident.
+func (d *door) seen(approver string) string {
+	d.t.Helper()
+	ring, err := approval.ParseRing([]byte(secret))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	meta, err := d.meta()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return ring.SeenLink(meta, approver, d.now.Add(time.Hour))
 }

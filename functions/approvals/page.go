@@ -57,6 +57,8 @@ func (p pages) text(key string, args ...any) string {
 func (p pages) headers() map[string]string {
 	return map[string]string{
 		"content-type":                 "text/html; charset=utf-8",
+		"content-language":             p.words["lang"],
+		"vary":                         "accept-language, cookie",
 		"content-security-policy":      p.policy,
 		"cache-control":                "no-store",
 		"referrer-policy":              "no-referrer",
@@ -86,18 +88,22 @@ type sheet struct {
 	ClockLabel, Expires, ExpiresISO, Left       string
 	Band, BandClass, Heading                    string
 	Type                                        []string // in parts: a line may break between them
-	Account, Region, Seen, Incident, Rule, Kind string
+	Account, AccountName, Region, Seen, SeenISO string
+	Incident, Owner, Rule, Kind                 string
 	Contained                                   []standing
 	WillTitle, WillNote                         string
 	Steps                                       []step
 	Evidence, EvidenceMissing                   string
 	EvidenceGood                                bool
-	Count                                       string
+	Count, DecisionsTitle, DecisionsNone        string
 	Decisions                                   []decision
 	Form, SignIn                                bool
-	You, FormRule, Nonce, Reason                string
+	SignInText, SignInLabel, SignInTo           string
+	FormTitle, You, FormRule, Nonce, Reason     string
+	Reasoned                                    bool
 	Fields                                      []field
-	ApproveLabel, RejectLabel, Console          string
+	ApproveLabel, RejectLabel, SeenLabel        string
+	Console, Foot                               string
 }
 
 type standing struct {
@@ -114,34 +120,24 @@ type step struct {
 type pair struct{ Field, Value string }
 
 type decision struct {
-	Who, Word, At, Reason string
-	You, Approve          bool
+	Who, Word, At, Reason, Kept string
+	You, Approve                bool
 }
 
+// field is what the form asks about one step: its id typed by hand, and, where there are several, whether to leave it out.
 type field struct {
 	Field, Before, Name, After, Value string
-	Wrong                             bool
+	Typed, Wrong                      bool
+	Keep, KeepBefore, KeepAfter       string
+	Kept                              bool
 }
 
 // approval shows a request as it stands, with the form where this visitor can decide.
-func (p pages) approval(status int, v visit, signed bool, in entry) (response, error) {
+func (p pages) approval(status int, v visit, who identity, in entry) (response, error) {
 	a := v.approval
 	s := p.head(v)
-	for _, st := range v.meta.Plan.Contain {
-		if st.Action == "notify" {
-			continue
-		}
-		row := standing{Action: st.Action, Name: channel.Plain(approval.Step{Step: st}.Name()), Standing: p.text("standing.unknown")}
-		if r, known := v.meta.Outcomes[st.Key()]; known {
-			row.Standing, row.Good = p.text("standing."+string(r.Outcome)), r.Outcome.Contains()
-			if !row.Good {
-				row.Reason = channel.Plain(r.Reason)
-			}
-		}
-		s.Contained = append(s.Contained, row)
-	}
 	if a.Kind == approval.KindEradicate && slices.ContainsFunc(s.Contained, func(row standing) bool { return !row.Good }) {
-		s.Text += " " + p.text("uncontained")
+		s.Text += p.text("space") + p.text("uncontained")
 	}
 	for _, st := range a.Steps {
 		row := step{Action: st.Action, Name: channel.Plain(st.Name()), Target: channel.Plain(st.Target), Refusal: channel.Plain(st.Refusal)}
@@ -168,14 +164,19 @@ func (p pages) approval(status int, v visit, signed bool, in entry) (response, e
 		if d.Approve {
 			word = "decision.approved"
 		}
-		s.Decisions = append(s.Decisions, decision{Who: name(v.installed, d.Approver), Word: p.text(word), At: clock(d.At), Reason: channel.Line(d.Reason, maxReason), You: d.Approver == v.link.Approver, Approve: d.Approve})
+		s.Decisions = append(s.Decisions, decision{Who: name(v.installed, d.Approver), Word: p.text(word), At: p.clock(d.At), Reason: channel.Line(d.Reason, maxReason), Kept: p.kept(a, d), You: d.Approver == v.link.Approver, Approve: d.Approve})
 	}
 	s.Count = p.text("decisions.need", len(a.By()), a.Need)
 	if in.Trouble != "" {
 		s.Trouble = p.text("trouble." + in.Trouble)
 	}
-	if s.Form, s.SignIn = !closed(v) && signed, !closed(v) && !signed; s.Form {
-		p.form(&s, v, in)
+	s.FormTitle = p.text("form")
+	switch {
+	case closed(v):
+	case who.ok:
+		p.form(&s, v, who.person, in)
+	default:
+		p.signIn(&s, v, who)
 	}
 	var b bytes.Buffer
 	if err := p.template.ExecuteTemplate(&b, "approval", s); err != nil {
@@ -186,7 +187,7 @@ func (p pages) approval(status int, v visit, signed bool, in entry) (response, e
 
 // head says how the request stands, and what was found.
 func (p pages) head(v visit) sheet {
-	a, f := v.approval, v.meta.Finding
+	a := v.approval
 	state, kind := string(a.Status), "."+string(a.Kind)
 	_, decided := a.Decided(v.link.Approver)
 	switch {
@@ -197,13 +198,11 @@ func (p pages) head(v visit) sheet {
 	case a.Status == approval.StatusOpen && decided:
 		state, kind = "decided", ""
 	}
-	s := sheet{
-		Tag: fmt.Sprintf("%s · %d", a.Incident, a.Number), Mood: state, Title: p.text(state + kind), Text: p.text(state + kind + ".text"),
-		ClockLabel: p.text("expires"), Expires: clock(a.Expires), ExpiresISO: a.Expires.UTC().Format(time.RFC3339), Left: p.left(a.Expires.Sub(v.now)),
-		Band: string(v.meta.Band), Type: parts(channel.Plain(f.Type)), Heading: channel.Plain(f.Title), Account: channel.Plain(f.Account), Region: channel.Plain(f.Region),
-		Seen: clock(v.meta.FirstSeen), Incident: v.meta.ID, Rule: channel.Plain(v.meta.Rule), Kind: string(a.Kind),
-		WillTitle: p.text("will." + string(a.Kind)), WillNote: p.text("will." + string(a.Kind) + ".note"), Console: console(a.Execution),
-	}
+	s := p.finding(v)
+	s.Tag, s.Mood, s.Title, s.Text, s.Kind = fmt.Sprintf("%s · %d", a.Incident, a.Number), state, p.text(state+kind), p.text(state+kind+".text"), string(a.Kind)
+	s.ClockLabel, s.Expires, s.ExpiresISO, s.Left = p.text("expires"), p.clock(a.Expires), a.Expires.UTC().Format(time.RFC3339), p.left(a.Expires.Sub(v.now))
+	s.WillTitle, s.WillNote, s.Console = p.text("will."+string(a.Kind)), p.text("will."+string(a.Kind)+".note"), console(a.Execution)
+	s.DecisionsTitle, s.DecisionsNone = p.text("decisions"), p.text("decisions.none")
 	if s.Title == "" {
 		s.Title = p.text(state)
 	}
@@ -213,25 +212,60 @@ func (p pages) head(v visit) sheet {
 			s.ClockLabel = p.text("expired.at")
 		}
 	}
-	switch v.meta.Band {
-	case incident.Critical:
-		s.BandClass = "hot"
-	case incident.High:
-		s.BandClass = "warm"
-	}
 	return s
 }
 
-func (p pages) form(s *sheet, v visit, in entry) {
+func bandClass(b incident.Band) string {
+	switch b {
+	case incident.Critical:
+		return "hot"
+	case incident.High:
+		return "warm"
+	}
+	return ""
+}
+
+// kept says which steps an approving person left out.
+func (p pages) kept(a approval.Approval, d approval.Decision) string {
+	var names []string
+	for _, s := range a.Steps {
+		if slices.Contains(d.Keep, s.Key()) {
+			names = append(names, channel.Plain(s.Name()))
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return p.text("decision.kept", strings.Join(names, ", "))
+}
+
+// signIn says how somebody who may not decide yet gets to where they may.
+func (p pages) signIn(s *sheet, v visit, who identity) {
+	set := v.installed
+	s.SignIn, s.SignInText = true, p.text("signin.needed")
+	if set.SignIn.On() && set.Approval.Accepts(setting.ViaSignIn, v.approval.Kind == approval.KindEradicate) {
+		s.SignInText, s.SignInLabel, s.SignInTo = p.text("signin.first", name(set, v.link.Approver)), p.text("signin.button"), "../signin/"+v.link.String()
+		if who.other {
+			s.SignInText = p.text("signin.other", name(set, v.link.Approver))
+		}
+	}
+}
+
+func (p pages) form(s *sheet, v visit, by Person, in entry) {
 	kind := string(v.approval.Kind)
-	s.Nonce, s.Reason, s.You = v.ring.Nonce(v.link, v.now), in.Reason, p.text("form.you", name(v.installed, v.link.Approver))
+	s.Form, s.Nonce, s.Reason, s.You = true, v.ring.Nonce(v.link, by.Session, v.now), in.Reason, p.text("form.you", name(v.installed, v.link.Approver))
+	s.Reasoned = true
 	s.FormRule = p.text("form.rule."+kind, v.approval.Need)
 	s.ApproveLabel, s.RejectLabel = p.text("approve."+kind), p.text("reject."+kind)
 	for i, st := range s.Steps {
-		f := field{Field: fmt.Sprintf("typed-%d", i), Name: st.Name}
+		f := field{Field: fmt.Sprintf("typed-%d", i), Name: st.Name, Typed: typed(v.approval, by)}
 		f.Before, f.After, _ = strings.Cut(p.words["form.type%"], "%s")
+		if len(s.Steps) > 1 {
+			f.Keep = fmt.Sprintf("keep-%d", i)
+			f.KeepBefore, f.KeepAfter, _ = strings.Cut(p.words["form.keep."+kind+"%"], "%s")
+		}
 		if i < len(in.Typed) {
-			f.Value, f.Wrong = channel.Plain(in.Typed[i]), in.Wrong[i]
+			f.Value, f.Wrong, f.Kept = channel.Plain(in.Typed[i]), in.Wrong[i], in.Keep[i]
 		}
 		s.Fields = append(s.Fields, f)
 	}
@@ -268,7 +302,7 @@ func name(in setting.Installed, id string) string {
 	return channel.Plain(id)
 }
 
-func clock(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") }
+func (p pages) clock(t time.Time) string { return t.UTC().Format(p.words["clock"]) }
 
 // console is where the execution is shown. Source: AWS Step Functions Developer Guide, links of the form
 // /states/home?region=…#/v2/executions/details/<ARN>.

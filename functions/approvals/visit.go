@@ -23,20 +23,16 @@ type visit struct {
 	now       time.Time
 }
 
-// visit follows the link of a request. Whatever is wrong with a link, the answer is the same; res is set then.
-func (h handler) visit(ctx context.Context, req request) (v visit, res *response, err error) {
-	wrong := h.pages.message(http.StatusNotFound, "wrong")
-	segment, ok := strings.CutPrefix(req.RawPath, "/approve/")
-	if !ok {
-		return v, &wrong, nil
-	}
+// follow follows a link. Whatever is wrong with one, the answer is the same; res is set then.
+func (h handler) follow(ctx context.Context, segment string, p pages) (v visit, res *response, err error) {
+	wrong := p.message(http.StatusNotFound, "wrong")
 	if v.link, err = approval.ParseLink(segment); err != nil {
 		return v, &wrong, nil
 	}
-	if v.ring, err = h.keys.Read(ctx); err != nil {
+	if v.ring, err = h.keys.For(ctx, v.link.KeyID); err != nil {
 		return v, nil, err
 	}
-	if v.installed, err = h.inst.Read(ctx); err != nil {
+	if v.installed, err = h.inst.Deciding(ctx); err != nil {
 		return v, nil, err
 	}
 	it, err := approval.Load(ctx, h.store, v.link.Incident, v.link.Number)
@@ -51,8 +47,12 @@ func (h handler) visit(ctx context.Context, req request) (v visit, res *response
 		return v, &wrong, nil
 	}
 	v.approval, v.meta, v.now = it.Value, meta.Value, h.now().UTC()
-	if !slices.ContainsFunc(approval.Eligible(v.installed, v.meta), func(p setting.Approver) bool { return p.ID == v.link.Approver }) {
-		barred := h.pages.message(http.StatusForbidden, "barred")
+	people, err := approval.Deciders(ctx, h.store, v.installed, v.meta, v.approval.Kind)
+	if err != nil {
+		return v, nil, err
+	}
+	if !slices.ContainsFunc(people, func(p setting.Approver) bool { return p.ID == v.link.Approver }) {
+		barred := p.message(http.StatusForbidden, "barred")
 		return v, &barred, nil
 	}
 	return v, nil, nil
@@ -64,7 +64,7 @@ type view struct {
 }
 
 // viewed writes that the approver has seen the request. A page that cannot be put on record is shown all the same.
-func (h handler) viewed(ctx context.Context, v visit) {
+func (h handler) viewed(ctx context.Context, v visit, via string) {
 	a := v.approval
 	it := ledger.Item[view]{
 		Key:   ledger.Key{PK: "INC#" + a.Incident, SK: strings.Join([]string{"VIEW", approval.Key("", a.Number).SK, v.link.Approver, v.now.Format("2006-01-02T15")}, "#")},
@@ -76,7 +76,7 @@ func (h handler) viewed(ctx context.Context, v visit) {
 	if ledger.Save(ctx, h.store, &it) != nil {
 		return
 	}
-	err := ledger.Append(ctx, h.store, a.Incident, ledger.Event{Time: v.now, State: "Approval", Who: v.link.Approver, What: "looked at " + string(a.Kind) + " by link"})
+	err := ledger.Append(ctx, h.store, a.Incident, ledger.Event{Time: v.now, State: "Approval", Who: v.link.Approver, What: "looked at " + string(a.Kind) + " by " + via})
 	if err != nil {
 		slog.ErrorContext(ctx, "a view is not on record", "incident", a.Incident, "error", err.Error())
 	}

@@ -64,7 +64,7 @@ func weigh(in incident.CloseRequest, id string, plan incident.Plan, outcomes map
 	if in.Ending == incident.EndEradicated {
 		for _, s := range plan.Eradicate {
 			r, known := outcomes[s.Key()]
-			if r.Outcome.Contains() {
+			if r.Outcome.Contains() || r.Outcome == incident.Kept {
 				j.done = append(j.done, say(s, past(r.Outcome)))
 				continue
 			}

@@ -47,7 +47,7 @@ type address struct{ topic, key, api string }
 func newHandler(store ledger.Store, inst *setting.Installation, api calls, at address, now func() time.Time) handler {
 	topic := channel.NewTopic(api, at.topic)
 	return handler{store: store, inst: inst, topic: topic, now: now, ask: channel.Invitations{
-		Store: store, Topic: topic, Keys: approval.NewKeys(api, at.key), API: at.api, Now: now,
+		Store: store, Topic: topic, Slack: channel.NewSlack(api, now), Keys: approval.NewKeys(api, at.key), API: at.api, Now: now,
 	}}
 }
 
@@ -128,7 +128,7 @@ func (h handler) override(ctx context.Context, in incident.CloseRequest, meta le
 	if len(held) == 0 {
 		return 0, nil
 	}
-	installed, err := h.inst.Read(ctx)
+	installed, err := h.inst.Deciding(ctx)
 	if err != nil {
 		return 0, err
 	}

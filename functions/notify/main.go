@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"firebreak/lib/approval"
 	"firebreak/lib/boot"
 	"firebreak/lib/channel"
 	"firebreak/lib/fault"
@@ -73,6 +74,9 @@ func (n notice) handle(ctx context.Context, req incident.Request) (incident.Resu
 	case err != nil:
 		// A retry would tell people a second time.
 		res.Reason = fmt.Sprintf("it was sent, but that is not recorded (%v)", err)
+	}
+	if err := approval.BeginWatch(ctx, n.store, meta.Value, n.now().UTC()); err != nil {
+		return incident.Result{}, err
 	}
 	res.Verified = true
 	res.Outcome, res.Changes = incident.Already, []string{fmt.Sprintf("the security topic was told of episode %d before", req.Incident.Episode)}

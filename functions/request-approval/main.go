@@ -57,7 +57,7 @@ type address struct{ topic, key, api string }
 
 func newHandler(store ledger.Store, inst *setting.Installation, api calls, at address, now func() time.Time) handler {
 	return handler{store: store, inst: inst, api: api, now: now, ask: channel.Invitations{
-		Store: store, Topic: channel.NewTopic(api, at.topic), Keys: approval.NewKeys(api, at.key), API: at.api, Now: now,
+		Store: store, Topic: channel.NewTopic(api, at.topic), Slack: channel.NewSlack(api, now), Keys: approval.NewKeys(api, at.key), API: at.api, Now: now,
 	}}
 }
 
@@ -65,7 +65,7 @@ func (h handler) handle(ctx context.Context, in incident.ApprovalRequest) (Asked
 	if in.Token == "" || in.Incident.ID == "" || len(in.Steps) == 0 || in.Round < 1 || in.Execution.ARN == "" || in.Execution.Start.IsZero() {
 		return Asked{}, fault.New(fault.BadInput, "a request for approval needs token, incident, steps, round and execution")
 	}
-	installed, err := h.inst.Read(ctx)
+	installed, err := h.inst.Deciding(ctx)
 	if err != nil {
 		return Asked{}, err
 	}
@@ -111,7 +111,10 @@ func (h handler) handle(ctx context.Context, in incident.ApprovalRequest) (Asked
 		out.Override = o.Number
 	}
 	what := fmt.Sprintf("asked %s to approve %s %d by %s", strings.Join(out.Asked, ", "), a.Kind, a.Number, a.Expires.Format(time.RFC3339))
-	if len(out.Asked) == 0 {
+	switch {
+	case len(out.Asked) == 0 && a.Status == approval.StatusOpen && len(a.Decisions) == 0:
+		what = fmt.Sprintf("%s %d is open, and nobody could be told of it yet", a.Kind, a.Number)
+	case len(out.Asked) == 0:
 		what = fmt.Sprintf("%s %d is %s, nobody is left to ask", a.Kind, a.Number, a.Status)
 	}
 	return out, ledger.Append(ctx, h.store, meta.ID, ledger.Event{

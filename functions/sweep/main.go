@@ -1,5 +1,6 @@
 // Sweep runs every minute and makes sure of what events make fast: decisions that were not delivered, requests that ran out,
-// evidence that has become complete, isolations left in their first phase, executions that ended without closing.
+// evidence that has become complete, isolations left in their first phase, executions that ended without closing, people who have
+// not heard yet or not answered.
 //
 // A second run, or two at once, do no harm: every step is a conditional write or a call that may be repeated. It has no undo,
 // because it only carries on what was decided elsewhere.
@@ -18,8 +19,10 @@ import (
 	"firebreak/lib/incident"
 	"firebreak/lib/invocation"
 	"firebreak/lib/ledger"
+	"firebreak/lib/setting"
 
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 )
@@ -35,7 +38,9 @@ type sweep struct {
 	machines  machines
 	functions invocation.API
 	courier   approval.Courier
-	people    *channel.Topic
+	topic     *channel.Topic
+	inst      *setting.Installation
+	ask       channel.Invitations
 	now       func() time.Time
 }
 
@@ -47,6 +52,7 @@ type Report struct {
 	Finished   int `json:"finished"`   // isolations brought out of their first phase
 	Unfinished int `json:"unfinished"` // isolations that could not be brought out of it
 	Orphaned   int `json:"orphaned"`   // executions that ended without closing: a person is told
+	Untold     int `json:"untold"`     // requests and incidents that nobody could be told of
 	InFlight   int `json:"inFlight"`   // executions that run for more than five minutes and wait for nobody
 	Failed     int `json:"failed"`     // what could not be looked after this time
 }
@@ -55,7 +61,7 @@ type Report struct {
 func (s sweep) handle(ctx context.Context, _ any) (Report, error) {
 	var r Report
 	var errs []error
-	for _, part := range []func(context.Context, *Report) error{s.holds, s.approvals, s.owners} {
+	for _, part := range []func(context.Context, *Report) error{s.holds, s.approvals, s.owners, s.people} {
 		errs = append(errs, part(ctx, &r))
 	}
 	s.measure(ctx, r)
@@ -71,10 +77,10 @@ func (s sweep) measure(ctx context.Context, r Report) {
 			"Timestamp": s.now().UnixMilli(),
 			"CloudWatchMetrics": []map[string]any{{
 				"Namespace": "Firebreak", "Dimensions": [][]string{{}},
-				"Metrics": []metric{{"Orphaned", "Count"}, {"InFlight", "Count"}, {"Unfinished", "Count"}, {"Failed", "Count"}, {"Waiting", "Count"}},
+				"Metrics": []metric{{"Orphaned", "Count"}, {"InFlight", "Count"}, {"Unfinished", "Count"}, {"Failed", "Count"}, {"Waiting", "Count"}, {"Untold", "Count"}},
 			}},
 		},
-		"Orphaned", r.Orphaned, "InFlight", r.InFlight, "Unfinished", r.Unfinished, "Failed", r.Failed, "Waiting", r.Waiting,
+		"Orphaned", r.Orphaned, "InFlight", r.InFlight, "Unfinished", r.Unfinished, "Failed", r.Failed, "Waiting", r.Waiting, "Untold", r.Untold,
 		"Delivered", r.Delivered, "Expired", r.Expired, "Finished", r.Finished)
 }
 
@@ -105,6 +111,9 @@ func (s sweep) decision(ctx context.Context, id string, number int, r *Report) e
 			return err
 		}
 		r.Expired++
+		if err := s.over(ctx, id, number); err != nil {
+			return err
+		}
 	}
 	if a.Kind == approval.KindEradicate && a.Evidence != approval.Complete && (a.Status == approval.StatusOpen || a.Status == approval.StatusApproved) {
 		if err := s.evidence(ctx, a); err != nil {
@@ -121,6 +130,19 @@ func (s sweep) decision(ctx context.Context, id string, number int, r *Report) e
 		r.Waiting++
 	}
 	return nil
+}
+
+// over tells people that a request ran out: what is contained stays, nothing is destroyed, and somebody has to look after it.
+func (s sweep) over(ctx context.Context, id string, number int) error {
+	it, err := approval.Load(ctx, s.store, id, number)
+	if err != nil {
+		return err
+	}
+	meta, err := ledger.Load[ledger.Incident](ctx, s.store, ledger.IncidentKey(id))
+	if err == nil && it.Value.Status == approval.StatusExpired {
+		s.ask.Over(ctx, meta.Value, it.Value)
+	}
+	return err
 }
 
 // evidence asks the destroying functions what is still missing, and records it.
@@ -149,7 +171,7 @@ func owner(in ledger.Incident) incident.Execution {
 
 // notice tells people once per incident, episode and kind.
 func (s sweep) notice(ctx context.Context, in ledger.Incident, kind, subject, text string) error {
-	_, err := s.people.Once(ctx, s.store, in.ID, in.Episode, kind, channel.Message{Subject: subject, Body: text, Severity: in.Band})
+	_, err := s.topic.Once(ctx, s.store, in.ID, in.Episode, kind, channel.Message{Subject: subject, Body: text, Severity: in.Band})
 	return err
 }
 
@@ -157,10 +179,13 @@ func main() {
 	b := boot.Load()
 	api := sfn.NewFromConfig(b.AWS)
 	now := func() time.Time { return time.Now().UTC() }
+	topic, secrets := channel.NewTopic(sns.NewFromConfig(b.AWS), b.Env("TOPIC")), secretsmanager.NewFromConfig(b.AWS)
 	s := sweep{
-		store: b.Store(), machines: api, functions: lambda.NewFromConfig(b.AWS), now: now,
+		store: b.Store(), machines: api, functions: lambda.NewFromConfig(b.AWS), now: now, topic: topic, inst: b.Installation(),
 		courier: approval.Courier{Store: b.Store(), API: api, Machine: b.Env("MACHINE"), Now: now},
-		people:  channel.NewTopic(sns.NewFromConfig(b.AWS), b.Env("TOPIC")),
+		ask: channel.Invitations{
+			Store: b.Store(), Topic: topic, Slack: channel.NewSlack(secrets, now), Keys: approval.NewKeys(secrets, b.Env("LINK_KEY")), API: b.Env("API"), Now: now,
+		},
 	}
 	boot.Start(s.handle)
 }

@@ -12,6 +12,7 @@ import (
 	"firebreak/lib/channel"
 	"firebreak/lib/incident"
 	"firebreak/lib/ledger"
+	"firebreak/lib/setting"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
@@ -79,10 +80,21 @@ func (f *fakeFunctions) Invoke(_ context.Context, in *lambda.InvokeInput, _ ...f
 	return &lambda.InvokeOutput{Payload: out}, err
 }
 
-type fakeTopic struct{ texts []string }
+// fakeTopic keeps what the team is told in texts, and what everybody is in sent.
+type fakeTopic struct {
+	texts []string
+	sent  []sns.PublishInput
+	down  error
+}
 
 func (f *fakeTopic) Publish(_ context.Context, in *sns.PublishInput, _ ...func(*sns.Options)) (*sns.PublishOutput, error) {
-	f.texts = append(f.texts, *in.Message)
+	if f.down != nil {
+		return nil, f.down
+	}
+	f.sent = append(f.sent, *in)
+	if *in.MessageAttributes["audience"].StringValue == "security" {
+		f.texts = append(f.texts, *in.Message)
+	}
 	return &sns.PublishOutput{}, nil
 }
 
@@ -92,15 +104,23 @@ type world struct {
 	machines  *fakeMachines
 	functions *fakeFunctions
 	topic     *fakeTopic
+	at        time.Time
+	in        setting.Installed
 }
 
 func newWorld(t *testing.T) *world {
 	store, m, f, topic := ledger.NewMemory(), &fakeMachines{status: types.ExecutionStatusRunning}, &fakeFunctions{}, &fakeTopic{}
-	clock := func() time.Time { return now }
-	w := &world{t: t, machines: m, functions: f, topic: topic, sweep: sweep{
-		store: store, machines: m, functions: f, now: clock, people: channel.NewTopic(topic, "arn:aws:sns:us-east-1:111111111111:firebreak-security"),
+	w := &world{t: t, machines: m, functions: f, topic: topic, at: now}
+	clock := func() time.Time { return w.at }
+	ring, err := approval.ParseRing([]byte(`{"id":"1","key":"0123456789abcdefghijklmnopqrstuvwxyz0123456789"}`))
+	w.ok(err)
+	w.in = setting.Installed{Approvers: []setting.Approver{{ID: "alice"}, {ID: "bob"}}, Approval: setting.Approval{LinkAlone: "none", Hours: map[string]int{"": 24}}}
+	people := channel.NewTopic(topic, "arn:aws:sns:us-east-1:111111111111:firebreak-security")
+	w.sweep = sweep{
+		store: store, machines: m, functions: f, now: clock, topic: people, inst: setting.Fixed(w.in),
 		courier: approval.Courier{Store: store, API: m, Machine: "arn:aws:states:us-east-1:111111111111:stateMachine:firebreak-respond", Now: clock},
-	}}
+		ask:     channel.Invitations{Store: store, Topic: people, Keys: approval.FixedKeys(ring), API: "https://api.example.com", Now: clock},
+	}
 	it := ledger.Item[ledger.Incident]{Key: ledger.IncidentKey("INC-A"), Value: ledger.Incident{
 		ID: "INC-A", Status: incident.Open, Episode: 1, Band: incident.Critical, Owner: first, OwnerStart: now.Add(-10 * time.Minute),
 		Finding: ledger.Finding{Account: "222222222222", Region: "us-east-1"},

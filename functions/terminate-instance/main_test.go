@@ -89,7 +89,10 @@ func newWorld(t *testing.T) *world {
 		source:  func(context.Context, action.Call) (source, error) { return w.guardDuty, nil },
 		changes: func(context.Context, action.Call) (changes, error) { return w.ec2.Session(session), nil },
 	}
-	in := setting.Installed{Action: setting.Action{SettleMilliseconds: 1, LeaseSeconds: 90}}
+	in := setting.Installed{
+		Action: setting.Action{SettleMilliseconds: 1, LeaseSeconds: 90}, Approval: setting.Approval{LinkAlone: "none"},
+		Approvers: []setting.Approver{{ID: "alice"}, {ID: "bob"}},
+	}
 	w.run = action.NewSpine(w.store, setting.Fixed(in)).Eradicating("terminate-instance", act)
 	guard := ledger.Item[setting.Guard]{Key: setting.GuardKey, Value: setting.Defaults()}
 	guard.Value.Mode = setting.Act
@@ -131,7 +134,7 @@ func (w *world) approve() {
 	it := ledger.Item[approval.Approval]{Key: approval.Key(id, 1), Value: approval.Approval{
 		Incident: id, Number: 1, Episode: 1, Kind: approval.KindEradicate, Steps: steps, Need: 2, Status: approval.StatusApproved,
 		Hash:      approval.Hash(approval.KindEradicate, id, 1, steps),
-		Decisions: []approval.Decision{{Approver: "alice", Approve: true}, {Approver: "bob", Approve: true}},
+		Decisions: []approval.Decision{{Approver: "alice", Approve: true, Via: setting.ViaSignIn}, {Approver: "bob", Approve: true, Via: setting.ViaCLI}},
 	}}
 	w.must(ledger.Save(w.t.Context(), w.store, &it))
 }
@@ -183,6 +186,31 @@ func TestNothingWithoutApproval(t *testing.T) {
 	got, err := w.do(incident.Apply)
 	if err != nil || got.Outcome != incident.Changed || len(w.ec2.Calls) > 0 {
 		t.Errorf("%+v, %v, changed %v", got, err, w.ec2.Calls)
+	}
+}
+
+// What one of the approvers keeps is not destroyed, and that is no change of it; nor is anything whose approvers have left.
+func TestKeptOrNotApprovedAnyMore(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*approval.Approval)
+		want   incident.Outcome
+	}{
+		"kept": {func(a *approval.Approval) {
+			a.Decisions[1].Keep, a.Decisions[1].Reason = []string{step().Key()}, "needed"
+		}, incident.Kept},
+		"an approver has left": {func(a *approval.Approval) { a.Decisions[0].Approver = "carol" }, incident.Changed},
+		"by link alone":        {func(a *approval.Approval) { a.Decisions[0].Via = setting.ViaLink }, incident.Changed},
+	} {
+		w := newWorld(t)
+		w.approve()
+		_, err := ledger.Update(t.Context(), w.store, approval.Key(id, 1), func(it *ledger.Item[approval.Approval]) error {
+			c.change(&it.Value)
+			return nil
+		})
+		w.must(err)
+		if got, err := w.do(incident.Apply); err != nil || got.Outcome != c.want || len(w.ec2.Calls) > 0 {
+			t.Errorf("%s: %+v, %v, changed %v", name, got, err, w.ec2.Calls)
+		}
 	}
 }
 

@@ -68,7 +68,7 @@ func (r *run) destroy(ctx context.Context, d Destruction) error {
 	if set.Mode == setting.Plan {
 		return r.foresee(ctx, d)
 	}
-	in, err := r.inst.Read(ctx)
+	in, err := r.inst.Deciding(ctx)
 	if err != nil {
 		return err
 	}
@@ -77,7 +77,7 @@ func (r *run) destroy(ctx context.Context, d Destruction) error {
 	if err != nil {
 		return err
 	}
-	ok, difference, err := approval.Verify(ctx, r.store, r.req.Incident.ID, r.req.Approval, r.req.Step, identity)
+	ok, difference, err := approval.Verify(ctx, r.store, in, r.req.Incident.ID, r.req.Approval, r.req.Step, identity)
 	if err != nil {
 		return err
 	}
@@ -85,6 +85,14 @@ func (r *run) destroy(ctx context.Context, d Destruction) error {
 		// A retry after the destruction finds it done, which must not read as somebody else's change.
 		if gone, err := r.destroyed(ctx, d); err != nil || gone {
 			return err
+		}
+		who, why, err := approval.Keeper(ctx, r.store, r.req.Incident.ID, r.req.Approval, r.req.Step)
+		if err != nil {
+			return err
+		}
+		if who != "" {
+			r.done.Outcome, r.done.Reason = incident.Kept, who+" decided to keep it: "+why
+			return nil
 		}
 		r.done.Outcome, r.done.Changes = incident.Changed, difference
 		r.done.Reason = "it is not what people approved: nothing was destroyed"

@@ -21,7 +21,10 @@ const (
 func NewEradicating(t *testing.T, name string, d func(ledger.Store) action.Destruction) *World {
 	t.Helper()
 	store := ledger.NewMemory()
-	in := setting.Installed{Action: setting.Action{SettleMilliseconds: 1, LeaseSeconds: 90}}
+	in := setting.Installed{
+		Action: setting.Action{SettleMilliseconds: 1, LeaseSeconds: 90}, Approval: setting.Approval{LinkAlone: "none"},
+		Approvers: []setting.Approver{{ID: "alice"}, {ID: "bob"}},
+	}
 	w := &World{t: t, Store: store, name: name, do: action.NewSpine(store, setting.Fixed(in)).Eradicating(name, d(store))}
 	w.Guard(func(*setting.Guard) {})
 	return w
@@ -50,7 +53,7 @@ func (w *World) Approve(req incident.Request) incident.Request {
 	it := ledger.Item[approval.Approval]{Key: approval.Key(id, 1), Value: approval.Approval{
 		Incident: id, Number: 1, Episode: 1, Kind: approval.KindEradicate, Steps: steps, Need: 2, Status: approval.StatusApproved,
 		Hash:      approval.Hash(approval.KindEradicate, id, 1, steps),
-		Decisions: []approval.Decision{{Approver: "alice", Approve: true}, {Approver: "bob", Approve: true}},
+		Decisions: []approval.Decision{{Approver: "alice", Approve: true, Via: setting.ViaSignIn}, {Approver: "bob", Approve: true, Via: setting.ViaCLI}},
 	}}
 	if err := ledger.Save(context.Background(), w.Store, &it); err != nil {
 		w.t.Fatal(err)

@@ -18,6 +18,7 @@ import (
 	"firebreak/lib/fault"
 	"firebreak/lib/incident"
 	"firebreak/lib/ledger"
+	"firebreak/lib/setting"
 )
 
 // Kind of a request.
@@ -72,8 +73,10 @@ func (s Step) Name() string {
 type Decision struct {
 	Approver string `json:"approver"`
 	Approve  bool   `json:"approve"`
-	Reason   string `json:"reason"`
-	// Via is how the person proved who they are: link, and later oidc, slack, cli.
+	// Keep has the keys of the steps that an approving person leaves out.
+	Keep   []string `json:"keep,omitempty"`
+	Reason string   `json:"reason"`
+	// Via is how the person proved who they are: link, oidc, slack, cli.
 	Via string    `json:"via"`
 	At  time.Time `json:"at"`
 }
@@ -126,7 +129,7 @@ func (a Approval) Verdict() incident.Verdict {
 		v.By = a.By()
 	case StatusRejected:
 		for _, d := range a.Decisions {
-			if !d.Approve {
+			if !d.Approve || len(d.Keep) > 0 {
 				v.By = append(v.By, d.Approver)
 			}
 		}
@@ -134,6 +137,16 @@ func (a Approval) Verdict() incident.Verdict {
 		v.By = append(v.By, a.EndedBy)
 	}
 	return v
+}
+
+// Kept tells whether somebody decided to keep the step of that key, and gives that decision: one is enough.
+func (a Approval) Kept(key string) (Decision, bool) {
+	for _, d := range a.Decisions {
+		if slices.Contains(d.Keep, key) {
+			return d, true
+		}
+	}
+	return Decision{}, false
 }
 
 // Decided gives the decision of one approver.
@@ -219,9 +232,9 @@ func place(it *ledger.Item[Approval]) {
 }
 
 // Verify tells whether people approved destroying exactly this: the approval is approved by as many different people as it
-// takes, is an eradication, and has the step with equal identity. Where not, difference says why, a line a field. Errors:
-// Unreadable.
-func Verify(ctx context.Context, s ledger.Store, id string, number int, step incident.Step, identity map[string]string) (ok bool, difference []string, err error) {
+// takes, all of whom may decide it even now, is an eradication, and has the step with equal identity. Where not, difference
+// says why, a line a field. Errors: Unreadable.
+func Verify(ctx context.Context, s ledger.Store, in setting.Installed, id string, number int, step incident.Step, identity map[string]string) (ok bool, difference []string, err error) {
 	if number < 1 {
 		return false, []string{"no approval was given"}, nil
 	}
@@ -229,9 +242,13 @@ func Verify(ctx context.Context, s ledger.Store, id string, number int, step inc
 	if err != nil {
 		return false, nil, err
 	}
+	meta, err := ledger.Load[ledger.Incident](ctx, s, ledger.IncidentKey(id))
+	if err != nil {
+		return false, nil, err
+	}
 	a := it.Value
 	switch {
-	case !it.Exists():
+	case !it.Exists() || !meta.Exists():
 		return false, []string{fmt.Sprintf("there is no approval %d", number)}, nil
 	case a.Status != StatusApproved:
 		return false, []string{fmt.Sprintf("approval %d is %s, not approved", number, a.Status)}, nil
@@ -239,8 +256,16 @@ func Verify(ctx context.Context, s ledger.Store, id string, number int, step inc
 		return false, []string{fmt.Sprintf("approval %d is an %s: it lets nothing be destroyed", number, a.Kind)}, nil
 	case a.Incident != id || a.Hash != Hash(a.Kind, id, a.Episode, a.Steps):
 		return false, []string{fmt.Sprintf("approval %d is not what people were shown", number)}, nil
-	case len(a.By()) < KindEradicate.need():
-		return false, []string{fmt.Sprintf("approval %d has %d approvers, %d are needed", number, len(a.By()), KindEradicate.need())}, nil
+	}
+	hands, err := Hands(ctx, s, in, meta.Value)
+	if err != nil {
+		return false, nil, err
+	}
+	if by := (counting{in, meta.Value, hands, a.Kind}).by(a); len(by) < max(a.Need, KindEradicate.need()) {
+		return false, []string{fmt.Sprintf("approval %d has %d approvers who count, %d are needed", number, len(by), max(a.Need, KindEradicate.need()))}, nil
+	}
+	if d, kept := a.Kept(step.Key()); kept {
+		return false, []string{d.Approver + " decided to keep it"}, nil
 	}
 	for _, have := range a.Steps {
 		if have.Key() == step.Key() {
@@ -249,6 +274,19 @@ func Verify(ctx context.Context, s ledger.Store, id string, number int, step inc
 		}
 	}
 	return false, []string{fmt.Sprintf("approval %d does not have the step %s", number, step.Key())}, nil
+}
+
+// Keeper tells who decided to keep a step of an approval, with the reason; "" where nobody did. Errors: Unreadable.
+func Keeper(ctx context.Context, s ledger.Store, id string, number int, step incident.Step) (who, why string, err error) {
+	if number < 1 {
+		return "", "", nil
+	}
+	it, err := Load(ctx, s, id, number)
+	if err != nil {
+		return "", "", err
+	}
+	d, _ := it.Value.Kept(step.Key())
+	return d.Approver, d.Reason, nil
 }
 
 func differences(approved, now map[string]string) []string {
@@ -288,6 +326,9 @@ func Override(ctx context.Context, s ledger.Store, id string, number int, step i
 	}
 	a := it.Value
 	if !it.Exists() || a.Status != StatusApproved || a.Kind != KindOverride || a.Incident != id || a.Hash != Hash(a.Kind, id, a.Episode, a.Steps) {
+		return nil, nil
+	}
+	if _, kept := a.Kept(step.Key()); kept {
 		return nil, nil
 	}
 	var rules []string

@@ -36,7 +36,7 @@ var (
 	terminate = incident.Step{Action: "terminate-instance", Target: target}
 	isolate   = incident.Step{Action: "isolate-instance", Target: target}
 	revoke    = incident.Step{Action: "revoke-sessions", Target: "arn:aws:iam::222222222222:role/clinic-web"}
-	people    = setting.Installed{Approvers: []setting.Approver{{ID: "alice", Email: "alice@example.com"}, {ID: "bob"}, {ID: "alice-2", Email: "Alice@example.com"}, {ID: "carol", Principals: []string{"arn:aws:iam::222222222222:role/ops/clinic-web"}}}}
+	people    = setting.Installed{Approval: setting.Approval{LinkAlone: "destructive"}, Approvers: []setting.Approver{{ID: "alice", Email: "alice@example.com"}, {ID: "bob"}, {ID: "alice-2", Email: "Alice@example.com"}, {ID: "carol", Principals: []string{"arn:aws:iam::222222222222:role/ops/clinic-web"}}}}
 )
 
 func store(t *testing.T) *ledger.Memory {
@@ -290,7 +290,7 @@ func TestDecide(t *testing.T) {
 	t.Run("nonce used", func(t *testing.T) {
 		s := store(t)
 		a := open(t, s, eradication("token"))
-		v := Vote{Incident: id, Number: 1, Approver: "alice", Approve: true, Hash: a.Hash, Nonce: "n", Now: now}
+		v := Vote{Incident: id, Number: 1, Approver: "alice", Approve: true, Via: "link", Hash: a.Hash, Nonce: "n", Now: now}
 		if got, _, err := Decide(t.Context(), s, people, v); got != Counted || err != nil {
 			t.Fatal(got, err)
 		}
@@ -317,7 +317,7 @@ func TestOneWinnerOf64(t *testing.T) {
 		counts := map[Answer]int{}
 		for i := range 64 {
 			wg.Go(func() {
-				answer, _, err := Decide(context.Background(), s, people, Vote{Incident: id, Number: 1, Approver: "bob", Approve: i%2 == 0, Hash: a.Hash, Nonce: fmt.Sprint(i), Now: now})
+				answer, _, err := Decide(context.Background(), s, people, Vote{Incident: id, Number: 1, Approver: "bob", Approve: i%2 == 0, Via: "link", Hash: a.Hash, Nonce: fmt.Sprint(i), Now: now})
 				mu.Lock()
 				defer mu.Unlock()
 				if err != nil {
@@ -388,8 +388,8 @@ func TestVerify(t *testing.T) {
 		{name: "a field more", number: 1, step: terminate, identity: map[string]string{"launched": "a", "volumes": "v", "w": ""}, says: "w: approved none, now none"},
 		{name: "superseded", number: 1, step: terminate, identity: identity, prepare: tamper(func(a *Approval) { a.Status = StatusSuperseded }), says: "is superseded, not approved"},
 		{name: "override", number: 1, step: terminate, identity: identity, prepare: tamper(func(a *Approval) { a.Kind = KindOverride }), says: "lets nothing be destroyed"},
-		{name: "one approver", number: 1, step: terminate, identity: identity, prepare: tamper(func(a *Approval) { a.Decisions = a.Decisions[:1] }), says: "has 1 approvers, 2 are needed"},
-		{name: "one approver twice", number: 1, step: terminate, identity: identity, prepare: tamper(func(a *Approval) { a.Decisions[1] = a.Decisions[0] }), says: "has 1 approvers, 2 are needed"},
+		{name: "one approver", number: 1, step: terminate, identity: identity, prepare: tamper(func(a *Approval) { a.Decisions = a.Decisions[:1] }), says: "has 1 approvers who count, 2 are needed"},
+		{name: "one approver twice", number: 1, step: terminate, identity: identity, prepare: tamper(func(a *Approval) { a.Decisions[1] = a.Decisions[0] }), says: "has 1 approvers who count, 2 are needed"},
 		{name: "steps changed since", number: 1, step: terminate, identity: identity, prepare: tamper(func(a *Approval) { a.Steps[0].Identity = map[string]string{"x": "y"} }), says: "not what people were shown"},
 	}
 	for _, tt := range tests {
@@ -398,7 +398,7 @@ func TestVerify(t *testing.T) {
 			if tt.prepare != nil {
 				tt.prepare(t, s)
 			}
-			ok, difference, err := Verify(t.Context(), s, id, tt.number, tt.step, tt.identity)
+			ok, difference, err := Verify(t.Context(), s, people, id, tt.number, tt.step, tt.identity)
 			if err != nil || ok != tt.ok || !strings.Contains(strings.Join(difference, "\n"), tt.says) {
 				t.Errorf("%v %q %v", ok, difference, err)
 			}
@@ -406,7 +406,7 @@ func TestVerify(t *testing.T) {
 	}
 	s := approved(t)
 	s.Fail = func(string, ledger.Key) error { return errors.New("no table") }
-	if ok, _, err := Verify(t.Context(), s, id, 1, terminate, identity); ok || !fault.Is(err, fault.Unreadable) {
+	if ok, _, err := Verify(t.Context(), s, people, id, 1, terminate, identity); ok || !fault.Is(err, fault.Unreadable) {
 		t.Errorf("unreadable: %v %v", ok, err)
 	}
 }
@@ -506,6 +506,7 @@ type machine struct {
 	sent   []string // tokens
 	output string
 	names  []string
+	inputs []string
 }
 
 func (m *machine) SendTaskSuccess(_ context.Context, in *sfn.SendTaskSuccessInput, _ ...func(*sfn.Options)) (*sfn.SendTaskSuccessOutput, error) {
@@ -523,7 +524,7 @@ func (m *machine) SendTaskSuccess(_ context.Context, in *sfn.SendTaskSuccessInpu
 }
 
 func (m *machine) StartExecution(_ context.Context, in *sfn.StartExecutionInput, _ ...func(*sfn.Options)) (*sfn.StartExecutionOutput, error) {
-	m.names = append(m.names, *in.Name)
+	m.names, m.inputs = append(m.names, *in.Name), append(m.inputs, *in.Input)
 	return &sfn.StartExecutionOutput{}, m.err
 }
 
@@ -687,18 +688,18 @@ func TestLinks(t *testing.T) {
 			t.Errorf("it opens another %s", name)
 		}
 	}
-	nonce := old.Nonce(l, now)
-	if _, ok := rotated.Spend(l, nonce, now.Add(29*time.Minute)); !ok {
+	nonce := old.Nonce(l, "", now)
+	if _, ok := rotated.Spend(l, "", nonce, now.Add(29*time.Minute)); !ok {
 		t.Error("a nonce of the old key, for a link of the old key, is not taken")
 	}
-	if _, ok := old.Spend(l, nonce, now.Add(nonceLife)); ok {
+	if _, ok := old.Spend(l, "", nonce, now.Add(nonceLife)); ok {
 		t.Error("an old nonce is taken")
 	}
 	for i := range len(nonce) {
 		for bit := range 8 {
 			b := []byte(nonce)
 			b[i] ^= 1 << bit
-			if _, ok := old.Spend(l, string(b), now); ok {
+			if _, ok := old.Spend(l, "", string(b), now); ok {
 				t.Fatalf("bit %d of character %d does not count", bit, i)
 			}
 		}
@@ -741,6 +742,28 @@ func TestKeysAreKept(t *testing.T) {
 	}
 }
 
+// A link of the key after the next rotation is no reason to read the secret at every request.
+func TestAnUnknownKeyIsLookedUp(t *testing.T) {
+	v := &vault{secret: `{"id":"1","key":"` + strings.Repeat("k", 64) + `"}`}
+	k := NewKeys(v, "secret")
+	for range 5 {
+		if r, err := k.For(t.Context(), "2"); err != nil || r.ID != "1" {
+			t.Fatal(r, err)
+		}
+	}
+	if v.reads != 1 {
+		t.Errorf("read %d times", v.reads)
+	}
+	v.secret = `{"id":"2","key":"` + strings.Repeat("n", 64) + `","previous":{"id":"1","key":"` + strings.Repeat("k", 64) + `"}}`
+	k.read = time.Now().Add(-time.Minute)
+	if r, err := k.For(t.Context(), "1"); err != nil || r.ID != "1" || v.reads != 1 {
+		t.Errorf("%v %v, read %d times", r, err, v.reads)
+	}
+	if r, err := k.For(t.Context(), "2"); err != nil || r.ID != "2" || v.reads != 2 {
+		t.Errorf("%v %v, read %d times", r, err, v.reads)
+	}
+}
+
 func TestAPrintedApprovalShowsNoToken(t *testing.T) {
 	a := Approval{Incident: id, Number: 1, Token: "secret-token"}
 	if s := fmt.Sprintf("%v %+v %#v %s %v %+v", a, a, a, a, &a, struct{ A Approval }{a}); strings.Contains(s, "secret-token") {
@@ -771,5 +794,341 @@ func TestTime(t *testing.T) {
 		if got := Time(in, band); got != want {
 			t.Errorf("%s: %s", band, got)
 		}
+	}
+}
+
+// Whoever changed the incident, is named in it, was taken off the list or proves nothing does not count, then or later.
+func TestFourEyes(t *testing.T) {
+	alice, bob := "arn:aws:iam::111111111111:user/alice", "arn:aws:sts::111111111111:assumed-role/AWSReservedSSO_security/bob@example.com"
+	base := func() setting.Installed {
+		return setting.Installed{Approval: setting.Approval{LinkAlone: "none"}, Approvers: []setting.Approver{
+			{ID: "alice", Principals: []string{alice}, Subjects: []string{"a"}, Slack: "U1"}, {ID: "bob", Principals: []string{bob}}, {ID: "carol"},
+			{ID: "alice-slack", Slack: "U1"}, {ID: "alice-oidc", Subjects: []string{"x", "a"}}, {ID: "bob-again", Principals: []string{bob}},
+		}}
+	}
+	say := func(t *testing.T, s ledger.Store, in setting.Installed, who, via string) Answer {
+		t.Helper()
+		answer, _, err := Decide(t.Context(), s, in, Vote{Incident: id, Number: 1, Approver: who, Approve: true, Via: via, Hash: load(t, s, 1).Value.Hash, Now: now.Add(time.Minute)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer
+	}
+	touch := func(t *testing.T, s ledger.Store, who string, at time.Time) {
+		t.Helper()
+		if err := ledger.Append(t.Context(), s, id, ledger.Event{Time: at, State: "Release", Who: who, What: "released something"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	verify := func(t *testing.T, s ledger.Store, in setting.Installed) bool {
+		t.Helper()
+		ok, _, err := Verify(t.Context(), s, in, id, 1, terminate, map[string]string{"launched": "a", "volumes": "v"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ok
+	}
+	t.Run("one person with several entries is one", func(t *testing.T) {
+		s, in := store(t), base()
+		open(t, s, eradication("token"))
+		for who, want := range map[string]Answer{"alice-slack": Barred, "alice-oidc": Barred} {
+			if say(t, s, in, "alice", "oidc"); say(t, s, in, who, "oidc") != want {
+				t.Errorf("%s counts beside alice", who)
+			}
+		}
+		if got := say(t, s, in, "bob", "cli"); got != Carried {
+			t.Error(got)
+		}
+		if got := say(t, s, in, "bob-again", "cli"); got != Late {
+			t.Error(got)
+		}
+	})
+	t.Run("what is not proven as the installation asks", func(t *testing.T) {
+		s, in := store(t), base()
+		open(t, s, eradication("token"))
+		in.Approval.Destructive = []string{"oidc"}
+		for _, via := range []string{"link", "cli", "slack", "", "OIDC"} {
+			if got := say(t, s, in, "alice", via); got != Unproven {
+				t.Errorf("%q: %s", via, got)
+			}
+		}
+		if a := load(t, s, 1).Value; len(a.Decisions) != 0 {
+			t.Error(a.Decisions)
+		}
+	})
+	t.Run("changed it before", func(t *testing.T) {
+		s, in := store(t), base()
+		open(t, s, eradication("token"))
+		touch(t, s, alice, now)
+		if got := say(t, s, in, "alice", "oidc"); got != Barred {
+			t.Error(got)
+		}
+	})
+	t.Run("changed it as the same role's session", func(t *testing.T) {
+		s, in := store(t), base()
+		open(t, s, eradication("token"))
+		touch(t, s, bob, now)
+		if got := say(t, s, in, "bob", "cli"); got != Barred {
+			t.Error(got)
+		}
+		if got := say(t, s, in, "alice", "cli"); got != Counted {
+			t.Error(got)
+		}
+	})
+	t.Run("changed it between the approvals", func(t *testing.T) {
+		s, in := store(t), base()
+		open(t, s, eradication("token"))
+		say(t, s, in, "alice", "oidc")
+		touch(t, s, alice, now.Add(2*time.Minute))
+		if got := say(t, s, in, "bob", "cli"); got != Counted || verify(t, s, in) {
+			t.Error(got)
+		}
+		if got := say(t, s, in, "carol", "oidc"); got != Carried || !verify(t, s, in) {
+			t.Error(got)
+		}
+	})
+	t.Run("changed it after both", func(t *testing.T) {
+		s, in := store(t), base()
+		open(t, s, eradication("token"))
+		say(t, s, in, "alice", "oidc")
+		say(t, s, in, "bob", "cli")
+		if !verify(t, s, in) {
+			t.Fatal("two people do not count")
+		}
+		touch(t, s, bob, now.Add(3*time.Minute))
+		if verify(t, s, in) {
+			t.Error("bob counts, who changed the incident since")
+		}
+	})
+	t.Run("an execution, an approver's decision and what was before the finding are no hand", func(t *testing.T) {
+		s, in := store(t), base()
+		if _, err := ledger.Update(t.Context(), s, ledger.IncidentKey(id), func(it *ledger.Item[ledger.Incident]) error { it.Value.Seen = now.Add(-time.Hour); return nil }); err != nil {
+			t.Fatal(err)
+		}
+		open(t, s, eradication("token"))
+		touch(t, s, alice, now.Add(-2*time.Hour))
+		touch(t, s, first, now)
+		touch(t, s, "alice", now)
+		if got := say(t, s, in, "alice", "oidc"); got != Counted {
+			t.Error(got)
+		}
+	})
+	t.Run("changed the playbook, or who decides", func(t *testing.T) {
+		for _, what := range []string{"playbook", "approvers", "approval"} {
+			s, in := store(t), base()
+			if _, err := ledger.Update(t.Context(), s, ledger.IncidentKey(id), func(it *ledger.Item[ledger.Incident]) error { it.Value.Seen = now.Add(-time.Hour); return nil }); err != nil {
+				t.Fatal(err)
+			}
+			open(t, s, eradication("token"))
+			in.Authors = []setting.Author{{Setting: what, Who: alice, At: now.Add(-2 * time.Hour)}}
+			if got := say(t, s, in, "alice", "oidc"); got != Counted {
+				t.Errorf("%s before the finding: %s", what, got)
+			}
+			in.Authors = append(in.Authors, setting.Author{Setting: what, Who: alice, At: now})
+			if got := say(t, s, in, "bob", "cli"); got != Counted || verify(t, s, in) {
+				t.Errorf("%s meanwhile: %s", what, got)
+			}
+		}
+	})
+	t.Run("taken off the list", func(t *testing.T) {
+		s, in := store(t), base()
+		open(t, s, eradication("token"))
+		say(t, s, in, "alice", "oidc")
+		without := in
+		without.Approvers = in.Approvers[1:3]
+		if got := say(t, s, without, "bob", "cli"); got != Counted {
+			t.Error(got)
+		}
+		say(t, s, without, "carol", "oidc")
+		if !verify(t, s, without) || !verify(t, s, in) {
+			t.Error("bob and carol do not count")
+		}
+		without.Approvers = in.Approvers[2:3]
+		if verify(t, s, without) {
+			t.Error("bob counts, who is not on the list any more")
+		}
+	})
+	t.Run("a playbook asks for three", func(t *testing.T) {
+		s, in := store(t), base()
+		open(t, s, eradication("token"))
+		r := eradication("token")
+		r.Need = 3
+		s = store(t)
+		open(t, s, r)
+		if a, b, c := say(t, s, in, "alice", "oidc"), say(t, s, in, "bob", "cli"), say(t, s, in, "carol", "oidc"); a != Counted || b != Counted || c != Carried || !verify(t, s, in) {
+			t.Error(a, b, c)
+		}
+	})
+}
+
+// People decide step by step: what one of them keeps is not destroyed, whatever the others say.
+func TestStepByStep(t *testing.T) {
+	other := incident.Step{Action: "terminate-instance", Target: target + "1"}
+	request := func() Request {
+		r := eradication("token")
+		r.Steps = append(r.Steps, Step{Step: other, Identity: map[string]string{"launched": "b"}})
+		return r
+	}
+	say := func(t *testing.T, s ledger.Store, who string, keep ...string) Answer {
+		t.Helper()
+		answer, _, err := Decide(t.Context(), s, people, Vote{Incident: id, Number: 1, Approver: who, Approve: true, Keep: keep, Via: "link", Reason: "needed", Hash: load(t, s, 1).Value.Hash, Now: now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer
+	}
+	verify := func(t *testing.T, s ledger.Store, step incident.Step, launched map[string]string) bool {
+		t.Helper()
+		ok, _, err := Verify(t.Context(), s, people, id, 1, step, launched)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ok
+	}
+	s := store(t)
+	open(t, s, request())
+	if a, b := say(t, s, "alice", other.Key()), say(t, s, "bob"); a != Counted || b != Carried {
+		t.Fatal(a, b)
+	}
+	if !verify(t, s, terminate, map[string]string{"launched": "a", "volumes": "v"}) || verify(t, s, other, map[string]string{"launched": "b"}) {
+		t.Error("what both approved is kept, or what alice keeps is destroyed")
+	}
+	if who, why, err := Keeper(t.Context(), s, id, 1, other); who != "alice" || why != "needed" || err != nil {
+		t.Error(who, why, err)
+	}
+	s = store(t)
+	open(t, s, request())
+	if a, b := say(t, s, "alice", other.Key()), say(t, s, "bob", terminate.Key()); a != Counted || b != Ended {
+		t.Fatal(a, b)
+	}
+	if a := load(t, s, 1).Value; a.Status != StatusRejected || !cmp.Equal(a.Verdict().By, []string{"alice", "bob"}) {
+		t.Errorf("%v by %v", a, a.Verdict().By)
+	}
+	s, m := store(t), &machine{}
+	open(t, s, override(Step{Step: revoke, Rule: "shared"}, Step{Step: isolate, Rule: "budget"}))
+	if got := say(t, s, "alice", isolate.Key()); got != Carried {
+		t.Fatal(got)
+	}
+	if _, err := courier(s, m).Deliver(t.Context(), id, 1); err != nil || len(m.inputs) != 1 || strings.Contains(m.inputs[0], "isolate-instance") || !strings.Contains(m.inputs[0], "revoke-sessions") {
+		t.Error(m.inputs, err)
+	}
+	if rules, err := Override(t.Context(), s, id, 1, isolate); len(rules) != 0 || err != nil {
+		t.Error(rules, err)
+	}
+}
+
+// Who somebody is follows from exactly one entry of the list, and from nothing that several people may share.
+func TestWhoItIs(t *testing.T) {
+	session := "arn:aws:sts::111111111111:assumed-role/AWSReservedSSO_security/alice@example.com"
+	in := setting.Installed{Approvers: []setting.Approver{
+		{ID: "alice", Principals: []string{session, "arn:aws:iam::111111111111:role/shared", "arn:aws:iam::111111111111:root"}, Subjects: []string{"a", ""}, Slack: "U1"},
+		{ID: "bob", Principals: []string{"arn:aws:iam::111111111111:user/ops/bob"}, Subjects: []string{"b", "both"}}, {ID: "carol", Subjects: []string{"both"}}, {ID: "", Slack: "U9"},
+	}}
+	for caller, want := range map[string]string{
+		session: "alice", "arn:aws:iam::111111111111:user/ops/bob": "bob", "arn:aws:iam::111111111111:user/bob": "", "arn:aws:iam::111111111111:role/shared": "",
+		"arn:aws:sts::111111111111:assumed-role/shared/alice": "", "arn:aws:iam::111111111111:root": "", "": "", "alice": "",
+		"arn:aws:sts::111111111111:assumed-role/AWSReservedSSO_security/bob@example.com": "", "arn:aws:sts::222222222222:assumed-role/AWSReservedSSO_security/alice@example.com": "",
+	} {
+		if p, ok := Caller(in, caller); p.ID != want || ok != (want != "") {
+			t.Errorf("%s is %q", caller, p.ID)
+		}
+	}
+	for subject, want := range map[string]string{"a": "alice", "b": "bob", "both": "", "": "", "A": ""} {
+		if p, _ := Subject(in, subject); p.ID != want {
+			t.Errorf("subject %s is %q", subject, p.ID)
+		}
+	}
+	for member, want := range map[string]string{"U1": "alice", "": "", "U9": ""} {
+		if p, _ := Member(in, member); p.ID != want {
+			t.Errorf("member %s is %q", member, p.ID)
+		}
+	}
+}
+
+func TestAcknowledgements(t *testing.T) {
+	s := store(t)
+	ring, err := ParseRing([]byte(`{"id":"1","key":"` + strings.Repeat("k", 64) + `"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	meta, err := ledger.Load[ledger.Incident](t.Context(), s, ledger.IncidentKey(id))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := ParseLink(ring.SeenLink(meta.Value, "alice", now.Add(time.Hour)))
+	if err != nil || !ring.GenuineSeen(l, meta.Value, now) {
+		t.Fatal(l, err)
+	}
+	next, other := meta.Value, meta.Value
+	next.Episode, other.ID = 2, "INC-X"
+	if ring.GenuineSeen(l, next, now) || ring.GenuineSeen(l, other, now) || ring.GenuineSeen(l, meta.Value, now.Add(time.Hour)) || ring.GenuineSeen(l, ledger.Incident{}, now) {
+		t.Error("it acknowledges something else, or for ever")
+	}
+	for n := -2; n < 3; n++ {
+		if ring.Genuine(l, Approval{Incident: id, Number: n, Hash: seen}) {
+			t.Errorf("it opens request %d", n)
+		}
+	}
+	if asked, err := ParseLink(ring.Link(Approval{Incident: id, Number: 1, Hash: seen, Expires: now.Add(time.Hour)}, "alice")); err != nil || ring.GenuineSeen(asked, meta.Value, now) {
+		t.Error("a link to decide acknowledges", err)
+	}
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	firsts := 0
+	for i := range 64 {
+		wg.Go(func() {
+			_, first, err := Acknowledge(context.Background(), s, meta.Value, Acknowledgement{By: fmt.Sprint(i), Via: "link", At: now})
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				t.Error(err)
+			}
+			if first {
+				firsts++
+			}
+		})
+	}
+	wg.Wait()
+	if ack, ok, err := Acknowledged(t.Context(), s, meta.Value); firsts != 1 || !ok || err != nil || ack.By == "" {
+		t.Error(firsts, ack, err)
+	}
+}
+
+func TestSeals(t *testing.T) {
+	key := strings.Repeat("k", 64)
+	ring, err := ParseRing([]byte(`{"id":"1","key":"` + key + `"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rotated, err := ParseRing([]byte(`{"id":"2","key":"` + strings.Repeat("n", 64) + `","previous":{"id":"1","key":"` + key + `"}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := ring.Seal("cookie", map[string]string{"who": "alice"}, now.Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got map[string]string
+	if !ring.Open("cookie", text, &got, now) || got["who"] != "alice" || !rotated.Open("cookie", text, &got, now) {
+		t.Error("a seal of our own is not taken")
+	}
+	fresh, err := rotated.Seal("cookie", 1, now.Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var n int
+	if ring.Open("cookie", fresh, &n, now) || ring.Open("other", text, &got, now) || ring.Open("cookie", text, &got, now.Add(time.Hour)) || ring.Open("cookie", "", &got, now) || ring.Open("cookie", strings.Repeat("a", 5000)+".b", &got, now) {
+		t.Error("a seal of another key, purpose or time is taken")
+	}
+	for i := range text {
+		for bit := range 8 {
+			b := []byte(text)
+			if b[i] ^= 1 << bit; ring.Open("cookie", string(b), &got, now) {
+				t.Fatalf("bit %d of character %d does not count", bit, i)
+			}
+		}
+	}
+	if _, err := ring.Seal("cookie", func() {}, now); err == nil {
+		t.Error("it seals what cannot be written")
 	}
 }

@@ -21,8 +21,10 @@ type Vote struct {
 	Number   int
 	Approver string
 	Approve  bool
-	Reason   string
-	Via      string
+	// Keep has the keys of steps that an approving person does not approve: nobody destroys those on this request.
+	Keep   []string
+	Reason string
+	Via    string
 	// Hash is of the plan that the person was shown.
 	Hash string
 	// Nonce is the fingerprint of the form's nonce; empty where the person came by another way than a form.
@@ -41,6 +43,7 @@ const (
 	Repeated Answer = "repeated" // this person has decided before: nothing was recorded
 	Late     Answer = "late"     // decided, expired, superseded or cancelled before: nothing was recorded
 	Barred   Answer = "barred"   // this person may not decide this: nothing was recorded
+	Unproven Answer = "unproven" // who it is was not proven in a way that counts here: nothing was recorded
 )
 
 // Recorded tells whether the vote counts.
@@ -57,13 +60,18 @@ func Decide(ctx context.Context, s ledger.Store, in setting.Installed, v Vote) (
 	if !meta.Exists() {
 		return "", Approval{}, fault.New(fault.BadInput, "there is no incident %s", v.Incident)
 	}
+	hands, err := Hands(ctx, s, in, meta.Value)
+	if err != nil {
+		return "", Approval{}, err
+	}
 	var answer Answer
 	a, changed, err := update(ctx, s, v.Incident, v.Number, func(a *Approval) bool {
-		answer = v.weigh(*a, meta.Value, in)
+		c := counting{in, meta.Value, hands, a.Kind}
+		answer = v.weigh(*a, c)
 		if !answer.Recorded() {
 			return false
 		}
-		a.Decisions = append(a.Decisions, Decision{Approver: v.Approver, Approve: v.Approve, Reason: v.Reason, Via: v.Via, At: v.Now})
+		a.Decisions = append(a.Decisions, Decision{Approver: v.Approver, Approve: v.Approve, Keep: v.Keep, Reason: v.Reason, Via: v.Via, At: v.Now})
 		if v.Nonce != "" {
 			a.Nonces = append(a.Nonces, v.Nonce)
 		}
@@ -80,11 +88,13 @@ func Decide(ctx context.Context, s ledger.Store, in setting.Installed, v Vote) (
 	}
 	what := fmt.Sprintf("refused a decision on %s %d: %s", a.Kind, a.Number, answer)
 	switch {
+	case changed && v.Approve && len(v.Keep) > 0:
+		what = fmt.Sprintf("approved %s %d by %s (%d of %d), but keeps %s", a.Kind, a.Number, v.Via, len(a.By()), a.Need, strings.Join(v.Keep, ", "))
 	case changed && v.Approve:
 		what = fmt.Sprintf("approved %s %d by %s (%d of %d)", a.Kind, a.Number, v.Via, len(a.By()), a.Need)
 	case changed:
 		what = fmt.Sprintf("rejected %s %d by %s", a.Kind, a.Number, v.Via)
-	case answer != Barred:
+	case answer != Barred && answer != Unproven:
 		return answer, a, nil
 	}
 	err = ledger.Append(ctx, s, v.Incident, ledger.Event{Time: v.Now, State: "Approval", Who: v.Approver, What: what, Why: v.Reason})
@@ -92,68 +102,168 @@ func Decide(ctx context.Context, s ledger.Store, in setting.Installed, v Vote) (
 }
 
 // weigh says what becomes of the vote on the approval as it is.
-func (v Vote) weigh(a Approval, meta ledger.Incident, in setting.Installed) Answer {
+func (v Vote) weigh(a Approval, c counting) Answer {
 	_, decided := a.Decided(v.Approver)
 	switch {
 	case v.Nonce != "" && slices.Contains(a.Nonces, v.Nonce):
 		return Used
 	case decided:
 		return Repeated
-	case a.Status != StatusOpen || !v.Now.Before(a.Expires) || a.Episode != meta.Episode || a.Hash != v.Hash:
+	case a.Status != StatusOpen || !v.Now.Before(a.Expires) || a.Episode != c.meta.Episode || a.Hash != v.Hash:
 		return Late
+	case !c.in.Approval.Accepts(v.Via, a.Kind == KindEradicate):
+		return Unproven
 	}
-	i := slices.IndexFunc(in.Approvers, func(p setting.Approver) bool { return p.ID == v.Approver })
-	if i < 0 || v.Approver == "" || !eligible(in.Approvers[i], meta) {
+	person, ok := c.person(v.Approver)
+	if !ok {
 		return Barred
 	}
 	for _, d := range a.Decisions {
-		for _, p := range in.Approvers {
-			if p.ID == d.Approver && sameEntry(p, in.Approvers[i]) {
+		for _, p := range c.in.Approvers {
+			if p.ID == d.Approver && sameEntry(p, person) {
 				return Barred // one person listed twice is one person
 			}
 		}
 	}
-	if !v.Approve {
+	if !v.Approve || !slices.ContainsFunc(a.Steps, func(s Step) bool {
+		_, kept := a.Kept(s.Key())
+		return !kept && !slices.Contains(v.Keep, s.Key())
+	}) {
 		return Ended
 	}
-	if len(a.By())+1 < max(a.Need, a.Kind.need()) {
+	if len(c.by(a))+1 < max(a.Need, a.Kind.need()) {
 		return Counted
 	}
 	return Carried
 }
 
-// Eligible gives the approvers who may decide about an incident: asked for its severity and account, and not named in the
-// finding.
-func Eligible(in setting.Installed, meta ledger.Incident) []setting.Approver {
-	var out []setting.Approver
-	for _, p := range in.Approvers {
-		if p.ID != "" && eligible(p, meta) {
-			out = append(out, p)
-		}
-	}
-	return out
+// counting is what it depends on whether a person's decision counts: the settings and the incident as they are now, the AWS
+// principals that had a hand in it, and whether it is one that cannot be undone.
+type counting struct {
+	in    setting.Installed
+	meta  ledger.Incident
+	hands []string
+	kind  Kind
 }
 
-func eligible(p setting.Approver, meta ledger.Incident) bool {
-	if !p.Decides(meta.Band, meta.Finding.Account) {
+// person gives the approver of that id, where he or she may decide.
+func (c counting) person(id string) (setting.Approver, bool) {
+	i := slices.IndexFunc(c.in.Approvers, func(p setting.Approver) bool { return p.ID == id })
+	if i < 0 || id == "" || !c.may(c.in.Approvers[i]) {
+		return setting.Approver{}, false
+	}
+	return c.in.Approvers[i], true
+}
+
+// may tells whether a person may decide: asked for the incident's severity and account, not named in the finding, and, to
+// destroy something, without a hand in the incident.
+func (c counting) may(p setting.Approver) bool {
+	if p.ID == "" || !p.Decides(c.meta.Band, c.meta.Finding.Account) {
 		return false
 	}
-	for _, principal := range p.Principals {
-		for _, named := range meta.Finding.People {
-			if samePrincipal(principal, named) {
-				return false
-			}
-		}
+	barring := c.meta.Finding.People
+	if c.kind == KindEradicate {
+		barring = slices.Concat(barring, c.hands)
 	}
-	return true
+	return !slices.ContainsFunc(p.Principals, func(own string) bool {
+		return slices.ContainsFunc(barring, func(other string) bool { return samePrincipal(own, other) })
+	})
 }
 
-// sameEntry tells whether two entries of the list are one person: one mailbox, or one IAM user. A role may be shared.
+// by lists the different people whose approvals count as things are now: who was taken off the list, or has changed the
+// incident since, does not count any more.
+func (c counting) by(a Approval) []string {
+	var people []setting.Approver
+	for _, d := range a.Decisions {
+		p, ok := c.person(d.Approver)
+		same := func(q setting.Approver) bool { return q.ID == p.ID || sameEntry(p, q) }
+		if ok && d.Approve && c.in.Approval.Accepts(d.Via, a.Kind == KindEradicate) && !slices.ContainsFunc(people, same) {
+			people = append(people, p)
+		}
+	}
+	ids := make([]string, len(people))
+	for i, p := range people {
+		ids[i] = p.ID
+	}
+	return ids
+}
+
+// Deciders gives the people who may decide a request of that kind about an incident, as things are now. Errors: Unreadable.
+func Deciders(ctx context.Context, s ledger.Store, in setting.Installed, meta ledger.Incident, kind Kind) ([]setting.Approver, error) {
+	hands, err := Hands(ctx, s, in, meta)
+	if err != nil {
+		return nil, err
+	}
+	c := counting{in, meta, hands, kind}
+	return slices.DeleteFunc(slices.Clone(in.Approvers), func(p setting.Approver) bool { return !c.may(p) }), nil
+}
+
+// Hands gives the AWS principals of the people who have changed the incident by hand since the finding that opened its episode
+// (released something, cancelled a request), or the playbook, the list of approvers or how they decide. The incident's timeline
+// says the one: people stand in it with their ARN when they do something, machines with their execution, approvers with their
+// id when they decide. SSM says the other. Errors: Unreadable.
+func Hands(ctx context.Context, s ledger.Store, in setting.Installed, meta ledger.Incident) ([]string, error) {
+	events, err := ledger.Timeline(ctx, s, meta.ID)
+	if err != nil {
+		return nil, fmt.Errorf("who has changed %s: %w", meta.ID, err)
+	}
+	var hands []string
+	for _, a := range in.Authors {
+		if !a.At.Before(meta.Seen) && !slices.Contains(hands, a.Who) {
+			hands = append(hands, a.Who)
+		}
+	}
+	for _, e := range events {
+		a, err := arn.Parse(e.Who)
+		person := err == nil && (a.Service == "iam" || a.Service == "sts")
+		if person && !e.Time.Before(meta.Seen) && !slices.Contains(hands, e.Who) {
+			hands = append(hands, e.Who)
+		}
+	}
+	return hands, nil
+}
+
+// sameEntry tells whether two entries of the list are one person: one mailbox, one subject, one Slack member, one IAM user or
+// one session of a role. A role may be shared.
 func sameEntry(a, b setting.Approver) bool {
-	if a.Email != "" && strings.EqualFold(a.Email, b.Email) {
+	switch {
+	case a.Email != "" && strings.EqualFold(a.Email, b.Email), a.Slack != "" && a.Slack == b.Slack:
+		return true
+	case slices.ContainsFunc(a.Subjects, func(s string) bool { return s != "" && slices.Contains(b.Subjects, s) }):
 		return true
 	}
-	return slices.ContainsFunc(a.Principals, func(p string) bool { return strings.Contains(p, ":user/") && slices.Contains(b.Principals, p) })
+	return slices.ContainsFunc(a.Principals, func(p string) bool { return personal(p) && slices.Contains(b.Principals, p) })
+}
+
+// personal tells whether an ARN is one person's: an IAM user, or a role's session by its name. (Whoever lists a session has to
+// see to it that nobody else can choose its name: IAM Identity Center does, a trust policy with sts:RoleSessionName can.)
+func personal(s string) bool {
+	a, err := arn.Parse(s)
+	_, kind, name, session := principal(s)
+	return err == nil && name != "" && (kind == "user" && a.Service == "iam" || kind == "role" && session != "")
+}
+
+// Caller gives the approver who calls AWS as that ARN: exactly one, who lists exactly that principal.
+func Caller(in setting.Installed, caller string) (setting.Approver, bool) {
+	return only(in, func(p setting.Approver) bool { return personal(caller) && slices.Contains(p.Principals, caller) })
+}
+
+// Subject gives the approver whom the issuer of the sign-in calls so: exactly one.
+func Subject(in setting.Installed, subject string) (setting.Approver, bool) {
+	return only(in, func(p setting.Approver) bool { return subject != "" && slices.Contains(p.Subjects, subject) })
+}
+
+// Member gives the approver who is that member of the Slack workspace: exactly one.
+func Member(in setting.Installed, member string) (setting.Approver, bool) {
+	return only(in, func(p setting.Approver) bool { return member != "" && p.Slack == member })
+}
+
+func only(in setting.Installed, is func(setting.Approver) bool) (setting.Approver, bool) {
+	i := slices.IndexFunc(in.Approvers, is)
+	if i < 0 || in.Approvers[i].ID == "" || slices.ContainsFunc(in.Approvers[i+1:], is) {
+		return setting.Approver{}, false
+	}
+	return in.Approvers[i], true
 }
 
 // samePrincipal tells whether two ARNs may be one principal. A role's session and its role are (whoever can take the role can

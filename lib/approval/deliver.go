@@ -115,11 +115,13 @@ func (c Courier) start(ctx context.Context, a Approval) (string, error) {
 		return "", err
 	}
 	resume := incident.Resume{
-		Incident: a.Incident, Episode: a.Episode, Run: run, Approval: a.Number, Steps: make([]incident.Step, len(a.Steps)),
+		Incident: a.Incident, Episode: a.Episode, Run: run, Approval: a.Number,
 		Reason: fmt.Sprintf("override %d approved by %s", a.Number, strings.Join(a.By(), " and ")),
 	}
-	for i, s := range a.Steps {
-		resume.Steps[i] = s.Step
+	for _, s := range a.Steps {
+		if _, kept := a.Kept(s.Key()); !kept {
+			resume.Steps = append(resume.Steps, s.Step)
+		}
 	}
 	input, err := json.Marshal(map[string]incident.Resume{"resume": resume})
 	if err != nil {

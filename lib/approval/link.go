@@ -22,10 +22,33 @@ import (
 )
 
 // Ring holds the keys that links are signed with. JSON of the secret: {"id": "2", "key": "…", "previous": {"id": "1", "key":
-// "…"}}; previous is optional, and honoured until the last of its links has expired.
+// "…"}, "since": time}; previous is optional, and honoured until the last of its links has expired.
 type Ring struct {
 	ringKey
 	Previous *ringKey `json:"previous,omitempty"`
+	// Since is when the current key took the previous one's place.
+	Since time.Time `json:"since,omitzero"`
+}
+
+// linkLife is longer than any link is good for: requests expire within 160 hours, acknowledgements within seven days.
+const linkLife = 8 * 24 * time.Hour
+
+// Rotate gives the secret with a new key in the place of the current one, which is honoured from then on as the previous one.
+// Errors: BadInput while links of the present previous key may still be out: they would die before their time.
+func (r Ring) Rotate(now time.Time) (secret string, err error) {
+	if r.Previous != nil && now.Sub(r.Since) < linkLife {
+		return "", fault.New(fault.BadInput, "links of the key before this one may still be out: rotate again after %s", r.Since.Add(linkLife).UTC().Format(time.RFC3339))
+	}
+	key := make([]byte, 48)
+	rand.Read(key) // never fails (crypto/rand)
+	next := struct {
+		ID       string    `json:"id"`
+		Key      string    `json:"key"`
+		Previous ringKey   `json:"previous"`
+		Since    time.Time `json:"since"`
+	}{now.UTC().Format("20060102T150405Z"), base64.RawURLEncoding.EncodeToString(key), r.ringKey, now.UTC()}
+	data, err := json.Marshal(next)
+	return string(data), err
 }
 
 type ringKey struct {
@@ -110,6 +133,9 @@ const maxLink = 1024
 
 var errLink = errors.New("not a link")
 
+// String gives the link as it came.
+func (l Link) String() string { return l.text }
+
 // ParseLink takes a link apart and believes nothing of it.
 func ParseLink(text string) (Link, error) {
 	head, tail, ok := strings.Cut(text, ".")
@@ -152,31 +178,32 @@ const nonceLife = 30 * time.Minute
 
 const nonceRandom = 12
 
-// Nonce makes the one-time value of a form: signed, so that showing the form writes nothing; bound to the link, to POST and
-// to a time; used up by the vote that it comes with.
-func (r Ring) Nonce(l Link, now time.Time) string {
+// Nonce makes the one-time value of a form: signed, so that showing the form writes nothing; bound to the link, to who was
+// shown the form (a session's id, empty for a link alone), to POST and to a time; used up by the vote that it comes with.
+func (r Ring) Nonce(l Link, bearer string, now time.Time) string {
 	body := make([]byte, 8+nonceRandom)
 	binary.BigEndian.PutUint64(body, uint64(now.Add(nonceLife).Unix()))
 	rand.Read(body[8:]) // never fails (crypto/rand)
-	return base64.RawURLEncoding.EncodeToString(append(body, r.signNonce(l, body)...))
+	return base64.RawURLEncoding.EncodeToString(append(body, r.signNonce(l, bearer, body)...))
 }
 
-func (r Ring) signNonce(l Link, body []byte) []byte {
+func (r Ring) signNonce(l Link, bearer string, body []byte) []byte {
 	key := r.key(l.KeyID)
 	if key == nil {
 		return nil
 	}
-	return sign(key, "firebreak approval form", "POST", l.text, string(body))
+	return sign(key, "firebreak approval form", "POST", l.text, bearer, string(body))
 }
 
-// Spend checks the nonce of a form that was sent for this link, and gives the fingerprint by which it is used up.
-func (r Ring) Spend(l Link, nonce string, now time.Time) (fingerprint string, ok bool) {
+// Spend checks the nonce of a form that was sent for this link by that bearer, and gives the fingerprint by which it is used
+// up.
+func (r Ring) Spend(l Link, bearer, nonce string, now time.Time) (fingerprint string, ok bool) {
 	raw, err := base64.RawURLEncoding.DecodeString(nonce)
 	if err != nil || len(raw) != 8+nonceRandom+sha256.Size || base64.RawURLEncoding.EncodeToString(raw) != nonce {
 		return "", false
 	}
 	body, mac := raw[:8+nonceRandom], raw[8+nonceRandom:]
-	if want := r.signNonce(l, body); want == nil || !hmac.Equal(mac, want) {
+	if want := r.signNonce(l, bearer, body); want == nil || !hmac.Equal(mac, want) {
 		return "", false
 	}
 	if expires := binary.BigEndian.Uint64(body); uint64(now.Unix()) >= expires {
@@ -184,6 +211,43 @@ func (r Ring) Spend(l Link, nonce string, now time.Time) (fingerprint string, ok
 	}
 	sum := sha256.Sum256(raw)
 	return hex.EncodeToString(sum[:16]), true
+}
+
+// Seal signs what is given into somebody else's keeping for a time (a cookie): everybody can read it, nobody can make it. The
+// purpose keeps one kind from being taken for another.
+func (r Ring) Seal(purpose string, v any, until time.Time) (string, error) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return "", fmt.Errorf("seal a %s: %w", purpose, err)
+	}
+	body, _ := json.Marshal([]any{r.ID, until.Unix(), string(data)}) // strings and an integer: cannot fail
+	return base64.RawURLEncoding.EncodeToString(body) + "." + base64.RawURLEncoding.EncodeToString(sign([]byte(r.Key), "firebreak seal", purpose, string(body))), nil
+}
+
+// maxSeal is what a browser keeps of a cookie.
+const maxSeal = 4096
+
+// Open reads what Seal made for this purpose into v, before its time is over; false for anything else, and v is not touched.
+func (r Ring) Open(purpose, text string, v any, now time.Time) bool {
+	head, tail, ok := strings.Cut(text, ".")
+	if !ok || len(text) > maxSeal {
+		return false
+	}
+	body, err := base64.RawURLEncoding.DecodeString(head)
+	if err != nil {
+		return false
+	}
+	mac, err := base64.RawURLEncoding.DecodeString(tail)
+	var id, data string
+	var until int64
+	if err != nil || json.Unmarshal(body, &[]any{&id, &until, &data}) != nil {
+		return false
+	}
+	key := r.key(id)
+	if key == nil || !hmac.Equal(mac, sign(key, "firebreak seal", purpose, string(body))) || base64.RawURLEncoding.EncodeToString(mac) != tail || base64.RawURLEncoding.EncodeToString(body) != head {
+		return false
+	}
+	return now.Unix() < until && json.Unmarshal([]byte(data), v) == nil
 }
 
 // SecretAPI is the call that reads the keys.
@@ -210,6 +274,24 @@ func FixedKeys(r Ring) *Keys {
 }
 
 const keepRing = 5 * time.Minute
+
+// again is how soon the secret is read once more for a key that the ring does not have.
+const again = 10 * time.Second
+
+// For gives the ring for something that says it was signed by that key. Right after a rotation a link may be newer than the
+// ring that is kept: then the secret is read again. Errors: as Read.
+func (k *Keys) For(ctx context.Context, id string) (Ring, error) {
+	r, err := k.Read(ctx)
+	if err != nil || r.key(id) != nil {
+		return r, err
+	}
+	k.mu.Lock()
+	if since := time.Since(k.read); since > again {
+		k.read = time.Time{}
+	}
+	k.mu.Unlock()
+	return k.Read(ctx)
+}
 
 // Read gives the ring. Errors: Unreadable, Throttled.
 func (k *Keys) Read(ctx context.Context) (Ring, error) {

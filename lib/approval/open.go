@@ -18,6 +18,8 @@ type Request struct {
 	// Round of an eradication, 1 or 2. Overrides get theirs from Open.
 	Round int
 	Steps []Step
+	// Need is how many have to approve, where that is more than always.
+	Need int
 	// Token is the waiting task's; none for an override.
 	Token     string
 	Execution incident.Execution
@@ -54,7 +56,7 @@ func Open(ctx context.Context, s ledger.Store, r Request) (Approval, error) {
 // place writes the request beside those that are there. ErrConflict says that they were changed meanwhile.
 func (r Request) place(ctx context.Context, s ledger.Store, all []ledger.Item[Approval]) (Approval, error) {
 	a := Approval{
-		Incident: r.Incident.ID, Number: 1, Episode: r.Incident.Episode, Kind: r.Kind, Round: r.Round, Need: r.Kind.need(), Status: StatusOpen,
+		Incident: r.Incident.ID, Number: 1, Episode: r.Incident.Episode, Kind: r.Kind, Round: r.Round, Need: max(r.Need, r.Kind.need()), Status: StatusOpen,
 		Decisions: []Decision{}, Token: r.Token, Execution: r.Execution.ARN, Evidence: r.Evidence, Asked: r.Now, Expires: r.Expires, Steps: r.Steps,
 	}
 	if n := len(all); n > 0 {

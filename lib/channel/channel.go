@@ -2,6 +2,7 @@
 package channel
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -22,8 +23,10 @@ type Message struct {
 	Subject  string
 	Body     string
 	Severity incident.Band
-	// To is the approver whom it is for; empty for the security team.
+	// To is the approver whom it is for; empty for an audience.
 	To string
+	// Audience hears of it where it is for nobody in particular; empty for the security team.
+	Audience string
 }
 
 // Publisher is the call that this package makes.
@@ -31,7 +34,7 @@ type Publisher interface {
 	Publish(context.Context, *sns.PublishInput, ...func(*sns.Options)) (*sns.PublishOutput, error)
 }
 
-// Topic is the security topic. Its messages carry the attributes audience (security, approver), severity and, when they are
+// Topic is the security topic. Its messages carry the attributes audience (security, approver, escalation), severity and, when they are
 // for one approver, approver: a subscription gets its own by a filter policy, {"approver": ["alice"]}, and the team's gets
 // the rest by {"audience": ["security"]}.
 type Topic struct {
@@ -39,12 +42,15 @@ type Topic struct {
 	arn string
 }
 
+// Escalation is the audience that is told when those who were asked do not answer: {"audience": ["escalation"]}.
+const Escalation = "escalation"
+
 // NewTopic gives the topic of that ARN.
 func NewTopic(api Publisher, arn string) *Topic { return &Topic{api: api, arn: arn} }
 
 // Send publishes a message. SNS has no idempotency for e-mail: see Once. Errors: as SNS answers.
 func (t *Topic) Send(ctx context.Context, m Message) error {
-	audience := "security"
+	audience := cmp.Or(m.Audience, "security")
 	attributes := map[string]types.MessageAttributeValue{}
 	if m.To != "" {
 		audience = "approver"

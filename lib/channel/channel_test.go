@@ -2,6 +2,7 @@ package channel
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -11,9 +12,13 @@ import (
 	"firebreak/lib/approval"
 	"firebreak/lib/incident"
 	"firebreak/lib/ledger"
+	"firebreak/lib/setting"
+	"firebreak/scripts/local/hostile"
+	"firebreak/scripts/local/workspace"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
+	"github.com/slack-go/slack"
 )
 
 type topic struct {
@@ -90,21 +95,52 @@ func TestPlain(t *testing.T) {
 	}
 }
 
-// Whatever is in a finding, a subject is what SNS takes, and no line of a body is of the finding's making.
+// Whatever is in a finding, a name or a reason: a subject is what SNS takes, a mail has the same lines as with a harmless word
+// and no link but ours, and a message in Slack has the same blocks, all of them plain text that Slack takes.
 func TestHostileStringsInMessages(t *testing.T) {
-	for _, s := range []string{"x\nDECIDE BEFORE now\nhttps://evil.example.com/approve/x", "\u202e", strings.Repeat("W", 5000), "日本語", "a\r\nBcc: x@example.com", "http://evil.example.com"} {
+	mails := func(s string) (mails []Message, blocks [][]slack.Block) {
 		step := approval.Step{Step: incident.Step{Action: "terminate-instance", Target: "arn:aws:ec2:us-east-1:222222222222:instance/" + s}, Destroys: []string{s}, Refusal: s}
 		meta := ledger.Incident{ID: "INC-A", Episode: 1, Band: incident.High, Finding: ledger.Finding{Type: s, Title: s, Account: s, Region: s}, Plan: incident.Plan{Contain: []incident.Step{step.Step}, Eradicate: []incident.Step{step.Step}}}
 		meta.Outcomes = map[string]incident.Result{step.Key(): {Outcome: incident.Refused, Reason: s}}
-		a := approval.Approval{Incident: "INC-A", Number: 1, Kind: approval.KindEradicate, Need: 2, Steps: []approval.Step{step}, Evidence: s, Decisions: []approval.Decision{{Approver: s, Reason: s}}, Token: "secret-token"}
+		a := approval.Approval{Incident: "INC-A", Number: 1, Kind: approval.KindEradicate, Need: 2, Status: approval.StatusOpen, Steps: []approval.Step{step, step}, Evidence: s, Decisions: []approval.Decision{{Approver: s, Reason: s, Keep: []string{step.Key()}}}, Token: "secret-token"}
 		over := a
-		over.Kind = approval.KindOverride
-		for _, m := range []Message{Found(meta), Ask(meta, a, "alice", "https://api.example.com/approve/l", time.Now()), Ask(meta, over, "alice", "https://api.example.com/approve/l", time.Now()), Ended(meta, a), Few(meta, a, 1)} {
+		over.Kind, over.Status, over.EndedBy = approval.KindOverride, approval.StatusCancelled, s
+		in := setting.Installed{Approvers: []setting.Approver{{ID: s, Name: s}}}
+		const link = "https://api.example.com/approve/l"
+		mails = []Message{
+			Found(meta), Ask(meta, a, "alice", link, time.Now()), Ask(meta, over, "alice", link, time.Now()), Ended(meta, a), Few(meta, a, 1), Remind(meta, a, "alice", link, time.Now()),
+			Escalated(meta, a, time.Now()), Attend(meta, "alice", link, 2), Unattended(meta, time.Hour),
+		}
+		return mails, [][]slack.Block{request(meta, a, in), request(meta, over, in), Modal(a, ActionApprove).Blocks.BlockSet, Modal(over, ActionReject).Blocks.BlockSet, Note(s, s).Blocks.BlockSet}
+	}
+	harmless, plain := mails("harmless.")
+	for _, s := range hostile.Strings() {
+		got, blocks := mails(s + ".")
+		for i, m := range got {
 			if sub := subject(m.Subject); len(sub) >= 100 || strings.ContainsFunc(sub, func(r rune) bool { return r < ' ' || r > '~' }) {
 				t.Errorf("subject %q", sub)
 			}
-			if strings.Contains(m.Body, "://evil") || strings.Contains(m.Body, "\nDECIDE BEFORE now") || strings.ContainsAny(m.Body, "\r\u202e") || strings.Contains(m.Body, "secret-token") {
+			if have, want := strings.Count(m.Body, "\n"), strings.Count(harmless[i].Body, "\n"); have != want {
+				t.Errorf("%q makes %d lines of %d:\n%s", s, have, want, m.Body)
+			}
+			if strings.Count(m.Body, "://") != strings.Count(harmless[i].Body, "://") || strings.ContainsAny(m.Body, "\r\u202e\u200b\x00\x1b") || strings.Contains(m.Body, "secret-token") || !utf8.ValidString(m.Body) {
 				t.Errorf("%q came through:\n%s", s, m.Body)
+			}
+		}
+		for i, b := range blocks {
+			data, err := json.Marshal(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var read []workspace.Block
+			if err := json.Unmarshal(data, &read); err != nil {
+				t.Fatal(err)
+			}
+			if len(b) != len(plain[i]) || strings.Contains(string(data), "secret-token") {
+				t.Errorf("%q makes %d blocks of %d", s, len(b), len(plain[i]))
+			}
+			for _, f := range workspace.Check(read, 50) {
+				t.Errorf("%q: %.200s", s, f)
 			}
 		}
 	}

@@ -69,6 +69,61 @@ func Ask(meta ledger.Incident, a approval.Approval, to, link string, now time.Ti
 	return Message{Subject: title(meta, "your decision is needed"), Body: b.String(), Severity: meta.Band, To: to}
 }
 
+// Remind asks again at half time.
+func Remind(meta ledger.Incident, a approval.Approval, to, link string, now time.Time) Message {
+	m := Ask(meta, a, to, link, now)
+	m.Subject = title(meta, "still waits for your decision")
+	m.Body = fmt.Sprintf("Half of the time to decide is over: %d of %d have approved.\n\n", len(a.By()), a.Need) + m.Body
+	return m
+}
+
+// Escalated tells the next audience that a request waits. It carries no link: whoever decides has one.
+func Escalated(meta ledger.Incident, a approval.Approval, now time.Time) Message {
+	var b body
+	b.line("Nobody has decided yet, %s after people were asked: %d of %d have approved.", ago(now.Sub(a.Asked)), len(a.By()), a.Need)
+	if a.Kind == approval.KindEradicate {
+		b.line("Until they do, the containment stays and nothing is destroyed.")
+	} else {
+		b.line("Until they do, what was held back is NOT contained.")
+	}
+	b.head("WAITS FOR A DECISION")
+	for _, s := range a.Steps {
+		b.line("- %s %s", s.Action, Plain(s.Target))
+	}
+	b.line("The time to decide ends %s (%s).", clock(a.Expires), left(a.Expires.Sub(now)))
+	b.found(meta)
+	b.contained(meta)
+	b.foot(meta)
+	return Message{Subject: title(meta, "nobody has decided yet"), Body: b.String(), Severity: meta.Band, Audience: Escalation}
+}
+
+// Attend asks one approver to look after an incident that needs no decision. round is 1 for the first time.
+func Attend(meta ledger.Incident, to, link string, round int) Message {
+	var b body
+	if round > 1 {
+		b.line("Nobody has said yet that they look after this.")
+	}
+	b.line("Firebreak needs no decision from you, but somebody has to look after this. Say that you do, and it stops calling others:")
+	b.line("")
+	b.line("%s", link)
+	b.line("")
+	b.line("The link is yours alone, do not forward it. Opening it changes nothing.")
+	b.found(meta)
+	b.contained(meta)
+	b.foot(meta)
+	return Message{Subject: title(meta, "who looks after it?"), Body: b.String(), Severity: meta.Band, To: to}
+}
+
+// Unattended tells the next audience that nobody looks after an incident.
+func Unattended(meta ledger.Incident, since time.Duration) Message {
+	var b body
+	b.line("Nobody has said that they look after this, %s after people were asked.", ago(since))
+	b.found(meta)
+	b.contained(meta)
+	b.foot(meta)
+	return Message{Subject: title(meta, "nobody looks after it"), Body: b.String(), Severity: meta.Band, Audience: Escalation}
+}
+
 // Ended tells the team what became of an approval.
 func Ended(meta ledger.Incident, a approval.Approval) Message {
 	var b body
@@ -192,6 +247,16 @@ func left(d time.Duration) string {
 		return fmt.Sprintf("%d minutes left", int(d.Minutes()))
 	}
 	return fmt.Sprintf("%d hours left", int(d.Hours()))
+}
+
+func ago(d time.Duration) string {
+	switch {
+	case d < 2*time.Minute:
+		return "a minute"
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%d minutes", int(d.Minutes()))
+	}
+	return fmt.Sprintf("%d hours", int(d.Hours()))
 }
 
 func orNone(s string) string {

@@ -131,7 +131,7 @@ const Quarantine = "FirebreakQuarantine"
 const Forwarder = "firebreak-forwarder"
 
 // unnamed are services whose resources carry ids instead of names: in the hub account ours cannot be told from others.
-var unnamed = []string{"kms", "apigateway", "execute-api"}
+var unnamed = []string{"kms", "apigateway", "execute-api", "cognito-idp"}
 
 // self refuses Firebreak's own resources. In the hub everything with our name is ours, wherever in the ARN it stands (a log
 // group, a version of a function, a parameter), and so is what has no name. In a member account only the names that the member

@@ -37,11 +37,12 @@ var arns = map[string]struct{ property, arn string }{
 	"AWS::SecretsManager::Secret":      {"Name", "arn:aws:secretsmanager:us-east-1:ACCOUNT:secret:NAME-AbCdEf"},
 	"AWS::StepFunctions::StateMachine": {"StateMachineName", "arn:aws:states:us-east-1:ACCOUNT:stateMachine:NAME"},
 	"AWS::IAM::ManagedPolicy":          {"ManagedPolicyName", "arn:aws:iam::ACCOUNT:policy/NAME"},
+	"AWS::Cognito::UserPool":           {"", "arn:aws:cognito-idp:us-east-1:ACCOUNT:userpool/us-east-1_AbCdEf123"},
 	"AWS::ApiGatewayV2::Api":           {"", "arn:aws:apigateway:us-east-1::/apis/a1b2c3d4e5"},
 }
 
 // parts are resources that only exist inside one of those.
-var parts = []string{"AWS::ApiGatewayV2::Integration", "AWS::ApiGatewayV2::Route", "AWS::ApiGatewayV2::Stage", "AWS::Events::EventBusPolicy", "AWS::Lambda::EventInvokeConfig",
+var parts = []string{"AWS::ApiGatewayV2::Integration", "AWS::ApiGatewayV2::Route", "AWS::ApiGatewayV2::Stage", "AWS::Cognito::UserPoolClient", "AWS::Cognito::UserPoolDomain", "AWS::Events::EventBusPolicy", "AWS::Lambda::EventInvokeConfig",
 	"AWS::Lambda::Permission", "AWS::S3::BucketPolicy", "AWS::SNS::TopicPolicy", "AWS::SQS::QueuePolicy"}
 
 // Whatever the templates make, a finding may name: Firebreak never acts on it. A resource of a new type is missed here by name.

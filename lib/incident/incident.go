@@ -96,6 +96,7 @@ const (
 	Held     Outcome = "held"     // not undone: other incidents hold the same containment
 	Drifted  Outcome = "drifted"  // not undone: somebody changed the resource since
 	Changed  Outcome = "changed"  // not destroyed: the resource is not what people approved
+	Kept     Outcome = "kept"     // not destroyed: people approved the rest and decided to keep this
 	Failed   Outcome = "failed"   // gave up; the reason is in the dead letter
 )
 

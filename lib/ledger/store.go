@@ -5,6 +5,9 @@
 //	INC#<id>      / META                          the incident: status, episode, owner, plan, outcomes
 //	INC#<id>      / EVENT#<time>#<state>#<n>      the timeline
 //	INC#<id>      / APPROVAL#<n>                  a request to people and their decisions; holds the task token
+//	INC#<id>      / SLACK#<n>                     the Slack message that shows request n
+//	INC#<id>      / ACK#<episode>                 who looks after an incident
+//	INC#<id>      / WATCH#<episode>               how far people were called to look after it
 //	INC#<id>      / NOTICE#<episode>#<kind>       a message that was sent
 //	INC#<id>      / COPY#<execution>              a copy of the finding that may not act
 //	INC#<id>      / OUTCOMES#<episode>            which execution told each outcome
@@ -14,11 +17,12 @@
 //	RES#<arn>     / DOCUMENT#<digest>             an earlier document that is too long for a state
 //	RES#<arn>     / INC#<id>                      the incidents that name a resource
 //	BUDGET#<account>#<action>#<hour> / SET        the holds of an hour
+//	SLACK#<fingerprint> / SEEN                    a request of Slack that came: a second one is a replay
 //	BUDGET#<account>#<action>#<hour> / RAISE      by how much people have raised it, and who
 //	SETTING#guard / SETTING                       mode, protected list, limits: what must take effect at once
 //
 // Index "open" (gpk / gsk) is sparse: only what still needs work is in it, sharded over four partitions a group:
-// INCIDENT#<band>, APPROVAL, HOLD, EVIDENCE.
+// INCIDENT#<band>, APPROVAL, SLACK, WATCH, HOLD, EVIDENCE.
 //
 // Every write is conditional on the version that was read (0: nothing there yet): two writers never both win.
 package ledger

@@ -298,7 +298,7 @@ func TestAfterAReleaseTheGuardAsks(t *testing.T) {
 	decide := func(n int, yes bool) {
 		it, err := approval.Load(t.Context(), w.store, two, n)
 		w.must(err)
-		_, _, err = approval.Decide(t.Context(), w.store, setting.Installed{Approvers: []setting.Approver{{ID: "alice"}}},
+		_, _, err = approval.Decide(t.Context(), w.store, setting.Installed{Approval: setting.Approval{LinkAlone: "reversible"}, Approvers: []setting.Approver{{ID: "alice"}}},
 			approval.Vote{Incident: two, Number: n, Approver: "alice", Approve: yes, Via: "link", Hash: it.Value.Hash, Now: time.Now()})
 		w.must(err)
 	}

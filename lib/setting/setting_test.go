@@ -6,6 +6,7 @@ import (
 	"maps"
 	"strings"
 	"testing"
+	"time"
 
 	"firebreak/lib/fault"
 	"firebreak/lib/incident"
@@ -17,9 +18,23 @@ import (
 )
 
 type fakeSSM struct {
-	values map[string]string
-	calls  int
-	err    error
+	values  map[string]string
+	changed time.Time
+	calls   int
+	err     error
+	asked   []string
+}
+
+// GetParameterHistory gives two versions a page.
+func (f *fakeSSM) GetParameterHistory(_ context.Context, in *ssm.GetParameterHistoryInput, _ ...func(*ssm.Options)) (*ssm.GetParameterHistoryOutput, error) {
+	f.asked = append(f.asked, *in.Name)
+	version := func(who string, at time.Time) types.ParameterHistory {
+		return types.ParameterHistory{LastModifiedUser: &who, LastModifiedDate: &at}
+	}
+	if in.NextToken == nil {
+		return &ssm.GetParameterHistoryOutput{NextToken: aws.String("2"), Parameters: []types.ParameterHistory{version("arn:aws:iam::111111111111:user/old", time.Now().Add(-30*24*time.Hour))}}, f.err
+	}
+	return &ssm.GetParameterHistoryOutput{Parameters: []types.ParameterHistory{version("arn:aws:iam::111111111111:user/alice", f.changed)}}, f.err
 }
 
 func (f *fakeSSM) GetParameters(_ context.Context, in *ssm.GetParametersInput, _ ...func(*ssm.Options)) (*ssm.GetParametersOutput, error) {
@@ -27,7 +42,7 @@ func (f *fakeSSM) GetParameters(_ context.Context, in *ssm.GetParametersInput, _
 	out := &ssm.GetParametersOutput{}
 	for _, n := range in.Names {
 		if v, ok := f.values[n]; ok {
-			out.Parameters = append(out.Parameters, types.Parameter{Name: aws.String(n), Value: &v})
+			out.Parameters = append(out.Parameters, types.Parameter{Name: aws.String(n), Value: &v, LastModifiedDate: &f.changed})
 		} else {
 			out.InvalidParameters = append(out.InvalidParameters, n)
 		}
@@ -71,6 +86,8 @@ func TestWhatCannotBeReadStopsActing(t *testing.T) {
 		"a bad value":      {"/firebreak/approval", `{"linkAlone":"always","hours":{"":24}}`, "always"},
 		"no default":       {"/firebreak/approval", `{"linkAlone":"none","hours":{}}`, "hours"},
 		"no settle time":   {"/firebreak/action", `{"settleMilliseconds":0,"leaseSeconds":90}`, "settleMilliseconds"},
+		"an unknown proof": {"/firebreak/approval", `{"linkAlone":"none","hours":{"":24},"destructive":["oidc","carrier pigeon"]}`, "pigeon"},
+		"an open issuer":   {"/firebreak/signin", `{"issuer":"http://login.example.com","clientId":"c"}`, "https"},
 		"an empty source":  {"/firebreak/playbook", `{"source":""}`, "source"},
 		"another source":   {"/firebreak/playbook", `{"source":"git"}`, "not builtin or s3"},
 		"half a playbook":  {"/firebreak/playbook", `{"source":"s3","bucket":"b","key":"k"}`, "bucket, key and version"},
@@ -117,3 +134,69 @@ func TestGuardSettingsFailClosed(t *testing.T) {
 		t.Errorf("a new installation is in mode %q (%v), want plan", g.Mode, err)
 	}
 }
+
+func TestWhoMayDecideBy(t *testing.T) {
+	for _, tt := range []struct {
+		set                      Approval
+		via                      string
+		reversible, irreversible bool
+	}{
+		{Approval{LinkAlone: "none"}, ViaLink, false, false},
+		{Approval{LinkAlone: "reversible"}, ViaLink, true, false},
+		{Approval{LinkAlone: "destructive"}, ViaLink, true, true},
+		{Approval{LinkAlone: "none"}, ViaSignIn, true, true},
+		{Approval{LinkAlone: "none"}, ViaSlack, true, true},
+		{Approval{LinkAlone: "none", Destructive: []string{"oidc", "cli"}}, ViaSlack, true, false},
+		{Approval{LinkAlone: "none", Destructive: []string{"oidc", "cli"}}, ViaCLI, true, true},
+		{Approval{LinkAlone: "destructive"}, "", false, false},
+		{Approval{LinkAlone: "destructive"}, "telepathy", false, false},
+	} {
+		if got := tt.set.Accepts(tt.via, false); got != tt.reversible {
+			t.Errorf("%+v: %q for what can be undone: %v", tt.set, tt.via, got)
+		}
+		if got := tt.set.Accepts(tt.via, true); got != tt.irreversible {
+			t.Errorf("%+v: %q for what cannot: %v", tt.set, tt.via, got)
+		}
+	}
+}
+
+// Sign-in and Slack are more ways to decide: an installation without them has the others.
+func TestSignInAndSlackMayBeMissing(t *testing.T) {
+	in, err := NewInstallation(&fakeSSM{values: good}, "/firebreak").Read(context.Background())
+	if err != nil || in.SignIn.On() || in.Slack.On() {
+		t.Errorf("%+v %v", in, err)
+	}
+	values := maps.Clone(good)
+	values["/firebreak/signin"] = `{"issuer":"https://login.example.com","clientId":"firebreak"}`
+	values["/firebreak/slack"] = `{"channel":"C0123456789","team":"T0123456789","secretArn":"arn:aws:secretsmanager:us-east-1:111111111111:secret:firebreak/channel/slack"}`
+	if in, err = NewInstallation(&fakeSSM{values: values}, "/firebreak").Read(context.Background()); err != nil || !in.SignIn.On() || !in.Slack.On() {
+		t.Errorf("%+v %v", in, err)
+	}
+}
+
+// Who decides hears who has changed lately what decisions depend on; where nobody has, SSM is not asked.
+func TestWhoChangedTheSettings(t *testing.T) {
+	api := &fakeSSM{values: good, changed: time.Now().Add(-30 * 24 * time.Hour)}
+	in, err := NewInstallation(api, "/firebreak").Deciding(context.Background())
+	if err != nil || len(in.Authors) != 0 || len(api.asked) != 0 {
+		t.Errorf("%+v %v, asked for %v", in.Authors, err, api.asked)
+	}
+	api.changed = time.Now().Add(-time.Hour)
+	inst := NewInstallation(api, "/firebreak")
+	for range 3 {
+		if in, err = inst.Deciding(context.Background()); err != nil || len(in.Authors) != 3 || in.Authors[0] != (Author{"playbook", "arn:aws:iam::111111111111:user/alice", api.changed}) {
+			t.Errorf("%+v %v", in.Authors, err)
+		}
+	}
+	if len(api.asked) != 6 {
+		t.Errorf("asked %v", api.asked)
+	}
+	if in, err := inst.Read(context.Background()); err != nil || in.Authors != nil {
+		t.Errorf("%+v %v", in.Authors, err)
+	}
+	if _, err := NewInstallation(onlyRead{api}, "/firebreak").Deciding(context.Background()); !fault.Is(err, fault.Unreadable) {
+		t.Error(err)
+	}
+}
+
+type onlyRead struct{ SSMAPI }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -52,6 +53,11 @@ type world struct {
 	err     bytes.Buffer
 	stdin   string
 	offline bool
+	// who calls, and when; alice's user and now unless set.
+	who      string
+	at       time.Time
+	approval setting.Approval
+	*desk
 
 	mu         sync.Mutex
 	queues     map[string][]*message // by URL
@@ -78,7 +84,7 @@ type execution struct {
 }
 
 func newWorld(t *testing.T) *world {
-	return &world{t: t, store: ledger.NewMemory(), queues: map[string][]*message{}, executions: map[string]*execution{first: {input: event(t)}}}
+	return &world{t: t, desk: &desk{}, store: ledger.NewMemory(), queues: map[string][]*message{}, executions: map[string]*execution{first: {input: event(t)}}}
 }
 
 func event(t *testing.T) string {
@@ -94,12 +100,17 @@ func event(t *testing.T) string {
 func (w *world) run(args ...string) int {
 	w.out.Reset()
 	w.err.Reset()
-	a := &app{in: strings.NewReader(w.stdin), out: &w.out, err: &w.err, now: func() time.Time { return now }, connect: func(context.Context) (*cloud, error) {
+	who, at := cmp.Or(w.who, "arn:aws:iam::111111111111:user/alice"), w.at
+	if at.IsZero() {
+		at = now
+	}
+	a := &app{in: strings.NewReader(w.stdin), out: &w.out, err: &w.err, now: func() time.Time { return at }, connect: func(context.Context) (*cloud, error) {
 		if w.offline {
 			return nil, errors.New("no region is set")
 		}
 		return &cloud{
-			store: w.store, queues: w, machines: w, functions: w, machine: respond, where: "account 111111111111, us-east-1", who: "arn:aws:iam::111111111111:user/alice",
+			store: w.store, queues: w, machines: w, functions: w, machine: respond, where: "account 111111111111, us-east-1", who: who,
+			settings: w, topics: w, secrets: w, topic: security, inst: setting.Fixed(setting.Installed{Approvers: w.people, Approval: w.approval}),
 			metas: func(context.Context) ([]string, error) { return []string{id, other}, nil },
 		}, nil
 	}}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"firebreak/lib/ledger"
+	"firebreak/lib/setting"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
@@ -18,8 +19,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go/logging"
 )
@@ -53,12 +57,19 @@ type cloud struct {
 	queues    queueAPI
 	machines  machineAPI
 	functions functionAPI
+	settings  settingAPI
+	topics    topicAPI
+	secrets   secretAPI
+	// inst reads what the installation configures.
+	inst *setting.Installation
 	// metas lists the ids of all incidents, closed ones too.
 	metas func(context.Context) ([]string, error)
 	// event reads the event that an incident began with, as it came.
 	event func(context.Context, string) ([]byte, error)
 	// machine is the ARN of the respond machine, where its account and region, who the caller's ARN.
 	machine, where, who string
+	// topic is the ARN of the security topic.
+	topic string
 }
 
 // connect finds the installation with the operator's own credentials.
@@ -80,9 +91,12 @@ func connect(ctx context.Context) (*cloud, error) {
 	if err != nil {
 		return nil, fmt.Errorf("AWS says that you are %q, which is no ARN", aws.ToString(me.Arn))
 	}
+	params := ssm.NewFromConfig(cfg)
 	db := dynamodb.NewFromConfig(cfg)
 	return &cloud{
 		store: ledger.NewDynamo(db, table), queues: sqs.NewFromConfig(cfg), machines: sfn.NewFromConfig(cfg), functions: lambda.NewFromConfig(cfg),
+		settings: params, inst: setting.NewInstallation(params, "/firebreak"), topics: sns.NewFromConfig(cfg), secrets: secretsmanager.NewFromConfig(cfg),
+		topic: fmt.Sprintf("arn:%s:sns:%s:%s:%s", who.Partition, cfg.Region, who.AccountID, topic),
 		metas: func(ctx context.Context) ([]string, error) { return scan(ctx, db) },
 		event: func(ctx context.Context, id string) ([]byte, error) {
 			return keptEvent(ctx, s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = cfg.BaseEndpoint != nil }), fmt.Sprintf("firebreak-evidence-%s-%s", who.AccountID, cfg.Region), id)

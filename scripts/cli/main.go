@@ -27,6 +27,10 @@ func verbs() []verb {
 	return []verb{
 		{"incidents", "", "what is open or contained, most severe and newest first", incidentsHelp, incidents},
 		{"show", "ID", "one incident: how it stands, what was done, who was asked, its timeline", showHelp, show},
+		{"approve", "ID", "approve what Firebreak asks about an incident, as who you are in AWS", approveHelp, approve},
+		{"reject", "ID", "reject it: nothing is destroyed, what is contained stays contained", rejectHelp, reject},
+		{"cancel", "ID", "withdraw every request about an incident: all links are dead at once", cancelHelp, cancel},
+		{"approvers", "list|add|confirm|remove|rotate", "who may decide, and how they are reached", approversHelp, approvers},
 		{"plan", "FILE...|-", "what would happen to the findings in FILE, and why; changes nothing, needs no AWS", planHelp, plan},
 		{"explain", "ID|FILE|-", "which rule and conditions decided, and what would have to differ", explainHelp, explain},
 		{"playbook", "check FILE", "whether a playbook would be loaded, and what may not be meant in it", playbookHelp, checkPlaybook},
@@ -57,6 +61,11 @@ type call struct {
 	// queue, all, status, playbook are flags of single verbs.
 	queue, status, playbook string
 	all                     bool
+	// number, keep, reason are of a decision; person of an approver.
+	number int
+	keep   []string
+	reason string
+	person person
 	// actions, plan, force, why are flags of release.
 	actions     []string
 	plan, force bool
@@ -150,6 +159,18 @@ func (c *call) parse(args []string) error {
 		fs.StringVar(&c.status, "status", "", "")
 	case "plan", "explain":
 		fs.StringVar(&c.playbook, "playbook", "", "")
+	case "approve", "reject", "cancel":
+		fs.IntVar(&c.number, "number", 0, "")
+		fs.StringVar(&c.reason, "reason", "", "")
+		fs.Func("keep", "", also(&c.keep))
+	case "approvers":
+		fs.StringVar(&c.person.name, "name", "", "")
+		fs.StringVar(&c.person.email, "email", "", "")
+		fs.StringVar(&c.person.slack, "slack", "", "")
+		fs.Func("subject", "", also(&c.person.subjects))
+		fs.Func("principal", "", also(&c.person.principals))
+		fs.Func("account", "", also(&c.person.accounts))
+		fs.Func("severity", "", also(&c.person.severities))
 	case "redrive":
 		fs.BoolVar(&c.all, "all", false, "")
 		fs.StringVar(&c.queue, "queue", "", "")
@@ -178,6 +199,14 @@ func (c *call) parse(args []string) error {
 		}
 		c.args = append(c.args, fs.Arg(0))
 		args = fs.Args()[1:]
+	}
+}
+
+// also takes a flag that may be given again.
+func also(list *[]string) func(string) error {
+	return func(s string) error {
+		*list = append(*list, s)
+		return nil
 	}
 }
 

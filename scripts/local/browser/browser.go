@@ -31,7 +31,9 @@ type Browser struct {
 	// waits has the channel of each call that waits for its answer; events those of each page.
 	waits  map[int]chan answer
 	events map[string]chan string
-	done   chan struct{}
+	// dialogs counts, by page, how often a script of the page opened one (alert, confirm, prompt).
+	dialogs map[string]int
+	done    chan struct{}
 }
 
 type answer struct {
@@ -67,7 +69,7 @@ func Start(ctx context.Context) (*Browser, error) {
 	if os.Getuid() == 0 {
 		args = append(args, "--no-sandbox") // Chromium's sandbox refuses to run as root
 	}
-	b := &Browser{cmd: exec.Command(path, append(args, "about:blank")...), in: in, dir: dir, waits: map[int]chan answer{}, events: map[string]chan string{}, done: make(chan struct{})}
+	b := &Browser{cmd: exec.Command(path, append(args, "about:blank")...), in: in, dir: dir, waits: map[int]chan answer{}, events: map[string]chan string{}, dialogs: map[string]int{}, done: make(chan struct{})}
 	b.cmd.ExtraFiles = []*os.File{theirIn, theirOut} // 3 and 4: where Chromium reads and writes
 	b.cmd.Env = append(os.Environ(), "HOME="+dir, "DBUS_SESSION_BUS_ADDRESS=disabled:")
 	b.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
@@ -113,6 +115,9 @@ func (b *Browser) read(out io.Reader) {
 		}
 		b.mu.Lock()
 		wait, events := b.waits[m.ID], b.events[m.SessionID]
+		if m.Method == "Page.javascriptDialogOpening" {
+			b.dialogs[m.SessionID]++
+		}
 		if m.ID > 0 {
 			delete(b.waits, m.ID)
 		}
@@ -174,6 +179,15 @@ type Page struct {
 
 // Open opens an address in a new tab of that width and height, and waits until it is loaded.
 func (b *Browser) Open(ctx context.Context, address string, width, height int) (*Page, error) {
+	p, err := b.Tab(ctx, width, height)
+	if err != nil {
+		return nil, err
+	}
+	return p, p.Go(ctx, address)
+}
+
+// Tab opens an empty tab of that width and height.
+func (b *Browser) Tab(ctx context.Context, width, height int) (*Page, error) {
 	var target struct{ TargetID string }
 	if err := b.call(ctx, "", "Target.createTarget", map[string]any{"url": "about:blank"}, &target); err != nil {
 		return nil, err
@@ -190,12 +204,41 @@ func (b *Browser) Open(ctx context.Context, address string, width, height int) (
 		"Page.enable":                        nil,
 		"Emulation.setDeviceMetricsOverride": map[string]any{"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600},
 		"Emulation.setFocusEmulationEnabled": map[string]any{"enabled": true},
+		"Network.enable":                     nil,
 	} {
 		if err := p.call(ctx, method, params, nil); err != nil {
 			return nil, err
 		}
 	}
-	return p, p.loaded(ctx, func() error {
+	return p, nil
+}
+
+// Prefer makes the reader of this tab like dark pages, and a language, as in ja-JP.
+func (p *Page) Prefer(ctx context.Context, dark bool, language string) error {
+	scheme := "light"
+	if dark {
+		scheme = "dark"
+	}
+	err := p.call(ctx, "Emulation.setEmulatedMedia", map[string]any{"features": []any{map[string]string{"name": "prefers-color-scheme", "value": scheme}}}, nil)
+	if err == nil {
+		err = p.call(ctx, "Network.setExtraHTTPHeaders", map[string]any{"headers": map[string]string{"Accept-Language": language}}, nil)
+	}
+	return err
+}
+
+// Dialogs counts the dialogs that scripts of this tab's pages have opened.
+func (p *Page) Dialogs() int {
+	p.b.mu.Lock()
+	defer p.b.mu.Unlock()
+	return p.b.dialogs[p.session]
+}
+
+// Close closes the tab.
+func (p *Page) Close(ctx context.Context) error { return p.call(ctx, "Page.close", nil, nil) }
+
+// Go goes to an address and waits until it is loaded.
+func (p *Page) Go(ctx context.Context, address string) error {
+	return p.loaded(ctx, func() error {
 		var nav struct{ ErrorText string }
 		if err := p.call(ctx, "Page.navigate", map[string]any{"url": address}, &nav); err != nil {
 			return err
