@@ -16,9 +16,8 @@ const hubRoot = "!Sub arn:${AWS::Partition}:iam::${HubAccount}:root"
 // takers lists, by remediation role, the functions whose own roles may take it.
 func takers(t *testing.T) map[string][]string {
 	out := map[string][]string{}
-	tpl := read(t, "functions.yaml")
 	for _, f := range folders(t) {
-		for _, s := range statements(f, tpl.resource(t, stem(f)+"Role").property("Policies")) {
+		for _, s := range statements(f, home(t, f).resource(t, stem(f)+"Role").property("Policies")) {
 			if !slices.Contains(list(at(s.node, "Action")), "sts:AssumeRole") {
 				continue
 			}
