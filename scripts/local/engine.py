@@ -25,6 +25,8 @@ ORDER = (
     "task_tokens",
     "throttles",
     "init_exit",
+    "callback_failures",  # after throttles, whose names it passes on
+    "retry_delays",
     "succeed_output",
     "map_history",  # after succeed_output, which it calls
     "moto_services",

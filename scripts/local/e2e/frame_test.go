@@ -204,3 +204,33 @@ func explain(t testing.TB, id string) {
 		}
 	}
 }
+
+func standing(t testing.TB, id string, status incident.Status, ending incident.Ending) {
+	t.Helper()
+	meta := must(hub.Meta(t.Context(), id))(t)
+	if meta.Status != status || meta.Ending != ending {
+		t.Errorf("incident is %s, ending %s, want %s, %s; needs: %s", meta.Status, meta.Ending, status, ending, meta.Needs)
+	}
+}
+
+func running(t testing.TB, i world.Instance, want bool) {
+	t.Helper()
+	state, err := member.InstanceState(t.Context(), i.ID)
+	if err != nil || (state == "running") != want {
+		t.Errorf("the instance is %s, want running %v (%v)", state, want, err)
+	}
+}
+
+// changes are the changing calls that IAM let through for these incidents.
+func changes(t testing.TB, since time.Time, ids ...string) []world.Decision {
+	t.Helper()
+	return must(platform.Decided(since, func(d world.Decision) bool { return d.Changes() && slices.Contains(ids, d.Session) }))(t)
+}
+
+// unchanged holds the log of IAM's decisions against the claim that nothing was changed for these incidents.
+func unchanged(t testing.TB, since time.Time, ids ...string) {
+	t.Helper()
+	for _, d := range changes(t, since, ids...) {
+		t.Errorf("%s %s by %s", d.Action, d.Resource, d.Principal)
+	}
+}

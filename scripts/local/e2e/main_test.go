@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"firebreak/lib/setting"
 	"firebreak/scripts/local/world"
 )
 
@@ -52,5 +53,10 @@ func run(ctx context.Context, m *testing.M) int {
 	}
 	fmt.Fprintf(os.Stderr, "e2e: %5.1f s  ready at %s\n", time.Since(began).Seconds(), platform.Endpoint)
 	hub, member = platform.Hub(), platform.Member()
+	// All tests share an account and an hour: the budget is for its own test.
+	if _, err := hub.Settings(ctx, func(g *setting.Guard) { g.Budget = 1000 }); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return 1
+	}
 	return m.Run()
 }

@@ -3,7 +3,6 @@ package world
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -130,6 +129,23 @@ func (h *Hub) Executions(ctx context.Context) ([]string, error) {
 	return arns, nil
 }
 
+// Ended lists the ARNs of the executions that started since a time and have ended.
+func (h *Hub) Ended(ctx context.Context, since time.Time) ([]string, error) {
+	var arns []string
+	for pages := sfn.NewListExecutionsPaginator(h.SFN, &sfn.ListExecutionsInput{StateMachineArn: aws.String(Machine), MaxResults: 1000}); pages.HasMorePages(); {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range page.Executions {
+			if e.Status != sfntypes.ExecutionStatusRunning && !e.StartDate.Before(since.Truncate(time.Second)) {
+				arns = append(arns, aws.ToString(e.ExecutionArn))
+			}
+		}
+	}
+	return arns, nil
+}
+
 // About lists the executions whose input has that text (a finding's id, an incident's id), oldest first.
 func (h *Hub) About(ctx context.Context, needle string) ([]string, error) {
 	all, err := h.Executions(ctx)
@@ -178,13 +194,8 @@ func (h *Hub) Started(ctx context.Context, needle string, n int) (arn string, er
 	return arn, err
 }
 
-// Run reads an execution with its history.
-func (h *Hub) Run(ctx context.Context, arn string) (Run, error) {
-	top, err := h.states(ctx)
-	if err != nil {
-		return Run{}, err
-	}
-	// The description first: what the history then has is at least as new.
+// Brief reads an execution without its history; its path has the last state only, as its status tells.
+func (h *Hub) Brief(ctx context.Context, arn string) (Run, error) {
 	d, err := h.SFN.DescribeExecution(ctx, &sfn.DescribeExecutionInput{ExecutionArn: &arn})
 	if err != nil {
 		return Run{}, err
@@ -193,6 +204,28 @@ func (h *Hub) Run(ctx context.Context, arn string) (Run, error) {
 		ARN: arn, Name: aws.ToString(d.Name), Status: string(d.Status), Error: aws.ToString(d.Error), Cause: aws.ToString(d.Cause),
 		Input: aws.ToString(d.Input), Output: aws.ToString(d.Output), Start: aws.ToTime(d.StartDate), Stop: aws.ToTime(d.StopDate),
 	}
+	var out struct{ Ending string }
+	switch {
+	case r.Status == string(sfntypes.ExecutionStatusFailed):
+		r.Path = []string{r.Error}
+	case json.Unmarshal([]byte(r.Output), &out) == nil && out.Ending != "":
+		r.Path = []string{out.Ending}
+	}
+	return r, nil
+}
+
+// Run reads an execution with its history.
+func (h *Hub) Run(ctx context.Context, arn string) (Run, error) {
+	top, err := h.states(ctx)
+	if err != nil {
+		return Run{}, err
+	}
+	// The description first: what the history then has is at least as new.
+	r, err := h.Brief(ctx, arn)
+	if err != nil {
+		return Run{}, err
+	}
+	r.Path = nil
 	var events []sfntypes.HistoryEvent
 	for pages := sfn.NewGetExecutionHistoryPaginator(h.SFN, &sfn.GetExecutionHistoryInput{ExecutionArn: &arn, MaxResults: 1000}); pages.HasMorePages(); {
 		page, err := pages.NextPage(ctx)
@@ -426,75 +459,6 @@ func (h *Hub) RolePolicy(ctx context.Context, role, policy string) (string, erro
 	return unescape(aws.ToString(out.PolicyDocument)), nil
 }
 
-// Take the action out of every inline policy of a role; the function that comes back puts the policies back as they were. An
-// error says that no policy of the role had it.
-func TakeAction(ctx context.Context, api *iam.Client, role, action string) (restore func(context.Context) error, err error) {
-	names, err := api.ListRolePolicies(ctx, &iam.ListRolePoliciesInput{RoleName: &role})
-	if err != nil {
-		return nil, err
-	}
-	was := map[string]string{}
-	restore = func(ctx context.Context) error {
-		var errs []error
-		for name, doc := range was {
-			_, err := api.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: &role, PolicyName: &name, PolicyDocument: &doc})
-			errs = append(errs, err)
-		}
-		return errors.Join(errs...)
-	}
-	for _, name := range names.PolicyNames {
-		out, err := api.GetRolePolicy(ctx, &iam.GetRolePolicyInput{RoleName: &role, PolicyName: &name})
-		if err != nil {
-			return restore, err
-		}
-		doc := unescape(aws.ToString(out.PolicyDocument))
-		less, found, err := without(doc, action)
-		if err != nil {
-			return restore, fmt.Errorf("policy %s of %s: %w", name, role, err)
-		}
-		if !found {
-			continue
-		}
-		was[name] = doc
-		if _, err := api.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: &role, PolicyName: &name, PolicyDocument: &less}); err != nil {
-			return restore, err
-		}
-	}
-	if len(was) == 0 {
-		return restore, fmt.Errorf("no policy of role %s has the action %s", role, action)
-	}
-	return restore, nil
-}
-
-// without takes an action out of a policy document; a statement that would have none left goes.
-func without(doc, action string) (string, bool, error) {
-	var d map[string]any
-	if err := json.Unmarshal([]byte(doc), &d); err != nil {
-		return "", false, err
-	}
-	found := false
-	var keep []any
-	statements, _ := d["Statement"].([]any)
-	if one, ok := d["Statement"].(map[string]any); ok {
-		statements = []any{one}
-	}
-	for _, s := range statements {
-		st := s.(map[string]any)
-		actions, _ := st["Action"].([]any)
-		if one, ok := st["Action"].(string); ok {
-			actions = []any{one}
-		}
-		left := slices.DeleteFunc(slices.Clone(actions), func(a any) bool { return a == action })
-		found = found || len(left) < len(actions)
-		if st["Action"] = left; len(left) > 0 {
-			keep = append(keep, st)
-		}
-	}
-	d["Statement"] = keep
-	out, err := json.Marshal(d)
-	return string(out), found, err
-}
-
 // Result finds the outcome of a step in the incident's timeline, the latest one.
 func (h *Hub) Result(ctx context.Context, id, action string) (incident.Result, error) {
 	events, err := h.Timeline(ctx, id)
@@ -507,4 +471,39 @@ func (h *Hub) Result(ctx context.Context, id, action string) (incident.Result, e
 		}
 	}
 	return incident.Result{}, fmt.Errorf("a result of %s in %s: %w", action, id, ErrAbsent)
+}
+
+// Start starts an execution by hand, with any input. name "" leaves the name to the machine.
+func (h *Hub) Start(ctx context.Context, name, input string) (string, error) {
+	in := &sfn.StartExecutionInput{StateMachineArn: aws.String(Machine), Input: &input}
+	if name != "" {
+		in.Name = &name
+	}
+	out, err := h.SFN.StartExecution(ctx, in)
+	if err != nil {
+		return "", err
+	}
+	return aws.ToString(out.ExecutionArn), nil
+}
+
+// Invoke calls a function and gives its answer. Errors: the function's own too, with its name.
+func (h *Hub) Invoke(ctx context.Context, function string, payload any) ([]byte, error) {
+	in, err := json.Marshal(payload)
+	if err != nil {
+		return nil, err
+	}
+	out, err := h.Lambda.Invoke(ctx, &lambda.InvokeInput{FunctionName: &function, Payload: in})
+	if err != nil {
+		return nil, err
+	}
+	if out.FunctionError != nil {
+		return nil, fmt.Errorf("%s: %s", function, out.Payload)
+	}
+	return out.Payload, nil
+}
+
+// Sweep runs the sweep now instead of within a minute.
+func (h *Hub) Sweep(ctx context.Context) error {
+	_, err := h.Invoke(ctx, "firebreak-sweep", map[string]any{})
+	return err
 }

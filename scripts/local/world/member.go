@@ -216,6 +216,12 @@ func (m *Member) Bucket(ctx context.Context, name string) error {
 	return err
 }
 
+// Unblock takes a bucket's public access block away.
+func (m *Member) Unblock(ctx context.Context, bucket string) error {
+	_, err := m.S3.DeletePublicAccessBlock(ctx, &s3.DeletePublicAccessBlockInput{Bucket: &bucket})
+	return err
+}
+
 func (m *Member) describe(ctx context.Context, id string) (ec2types.Instance, error) {
 	out, err := m.EC2.DescribeInstances(ctx, &ec2.DescribeInstancesInput{InstanceIds: []string{id}})
 	if err != nil {
