@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"go.yaml.in/yaml/v3"
 )
 
 func TestNoActionHasAWildcard(t *testing.T) {
@@ -154,7 +156,7 @@ func TestEveryTargetHasADeadLetterQueue(t *testing.T) {
 		for _, r := range tpl.resources() {
 			switch r.kind() {
 			case "AWS::Events::Rule":
-				for _, target := range r.property("Targets").Content {
+				for _, target := range targets(r.property("Targets")) {
 					letters := strings.Contains(text(at(target, "Arn")), "DeadLettersArn") // is itself one
 					if !letters && (at(target, "DeadLetterConfig", "Arn") == nil || at(target, "RetryPolicy", "MaximumEventAgeInSeconds") == nil) {
 						t.Errorf("%s: what its target does not take is lost", r)
@@ -167,6 +169,20 @@ func TestEveryTargetHasADeadLetterQueue(t *testing.T) {
 			}
 		}
 	}
+}
+
+// targets finds every target under n, those of a condition too.
+func targets(n *yaml.Node) []*yaml.Node {
+	if n == nil || at(n, "Arn") != nil {
+		return []*yaml.Node{n}
+	}
+	var out []*yaml.Node
+	for _, c := range n.Content {
+		if c.Kind != yaml.ScalarNode {
+			out = append(out, targets(c)...)
+		}
+	}
+	return out
 }
 
 func TestEveryDeadLetterQueueHasAnAlarm(t *testing.T) {
