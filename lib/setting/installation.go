@@ -22,6 +22,7 @@ type Installed struct {
 	Approval  Approval   // <prefix>/approval
 	Playbook  Playbook   // <prefix>/playbook
 	Action    Action     // <prefix>/action
+	Forensics Forensics  // <prefix>/forensics
 }
 
 // Account is a member account that Firebreak may act in.
@@ -64,6 +65,15 @@ type Playbook struct {
 type Action struct {
 	SettleMilliseconds int `json:"settleMilliseconds"`
 	LeaseSeconds       int `json:"leaseSeconds"`
+}
+
+// Forensics says where evidence is kept out of the reach of whoever owns the account it comes from.
+type Forensics struct {
+	// Account takes in copies of snapshots; "" keeps evidence where it was taken.
+	Account string `json:"account"`
+	// LockMode is governance (a few principals can unlock) or compliance (nobody can); LockDays how long a copy stays locked.
+	LockMode string `json:"lockMode"`
+	LockDays int    `json:"lockDays"`
 }
 
 // Account gives the account of that id.
@@ -111,7 +121,7 @@ func (i *Installation) Read(ctx context.Context) (Installed, error) {
 		return i.kept, nil
 	}
 	var in Installed
-	fields := map[string]any{"accounts": &in.Accounts, "approvers": &in.Approvers, "approval": &in.Approval, "playbook": &in.Playbook, "action": &in.Action}
+	fields := map[string]any{"accounts": &in.Accounts, "approvers": &in.Approvers, "approval": &in.Approval, "playbook": &in.Playbook, "action": &in.Action, "forensics": &in.Forensics}
 	names := make([]string, 0, len(fields))
 	for f := range fields {
 		names = append(names, i.prefix+"/"+f)
@@ -154,6 +164,8 @@ func (i Installed) check() error {
 		return fault.New(fault.Unreadable, `the setting approval: hours has no default (the entry "") of at least 1`)
 	case i.Action.SettleMilliseconds < 1 || i.Action.LeaseSeconds < 1:
 		return fault.New(fault.Unreadable, "the setting action: settleMilliseconds and leaseSeconds must be at least 1")
+	case i.Forensics.Account != "" && (i.Forensics.LockDays < 1 || i.Forensics.LockMode != "governance" && i.Forensics.LockMode != "compliance"):
+		return fault.New(fault.Unreadable, "the setting forensics: lockMode is %q, not governance or compliance, or lockDays is %d, less than 1", i.Forensics.LockMode, i.Forensics.LockDays)
 	case i.Playbook.Source == "":
 		return fault.New(fault.Unreadable, "the setting playbook: source is missing")
 	}

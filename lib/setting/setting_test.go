@@ -41,6 +41,7 @@ var good = map[string]string{
 	"/firebreak/approval":  `{"linkAlone":"none","hours":{"":24,"CRITICAL":4}}`,
 	"/firebreak/playbook":  `{"source":"builtin"}`,
 	"/firebreak/action":    `{"settleMilliseconds":5000,"leaseSeconds":90}`,
+	"/firebreak/forensics": `{"account":"","lockMode":"governance","lockDays":2192}`,
 }
 
 func TestReadKeepsForAMinute(t *testing.T) {
@@ -70,6 +71,8 @@ func TestWhatCannotBeReadStopsActing(t *testing.T) {
 		"an unknown key":  {"/firebreak/approval", `{"linkAlone":"none","hours":{"":24},"linkalnoe":1}`, "linkalnoe"},
 		"a bad value":     {"/firebreak/approval", `{"linkAlone":"always","hours":{"":24}}`, "always"},
 		"no default":      {"/firebreak/approval", `{"linkAlone":"none","hours":{}}`, "hours"},
+		"a lock of nothing": {"/firebreak/forensics", `{"account":"333333333333","lockMode":"none","lockDays":1}`, "lockMode"},
+		"a lock of no days": {"/firebreak/forensics", `{"account":"333333333333","lockMode":"compliance","lockDays":0}`, "lockDays"},
 		"no settle time":  {"/firebreak/action", `{"settleMilliseconds":0,"leaseSeconds":90}`, "settleMilliseconds"},
 		"an empty source": {"/firebreak/playbook", `{"source":""}`, "source"},
 	} {
