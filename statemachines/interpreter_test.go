@@ -78,6 +78,9 @@ func startInterpreter(t *testing.T) *interpreter {
 // pathsCommand runs scripts/local/paths in the environment that FIREBREAK_VENV names, or else in the project's own.
 func pathsCommand(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("the interpreter is left out of -short; scripts/test paths runs it")
+	}
 	if venv := os.Getenv("FIREBREAK_VENV"); venv != "" {
 		cmd := exec.Command(filepath.Join(venv, "bin", "python"), append([]string{"../scripts/local/paths.py"}, args...)...)
 		cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + venv, "LANG=C.UTF-8", "PYTHONDONTWRITEBYTECODE=1", "AWS_DEFAULT_REGION=us-east-1", "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test"}

@@ -2,311 +2,585 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
-	"sync"
 	"time"
 
+	"firebreak/lib/approval"
 	"firebreak/lib/incident"
 	"firebreak/scripts/local/world"
 )
 
-// story is the platform with what was made in it.
-type story struct {
-	*voice
-	platform *world.Platform
-	hub      *world.Hub
-	member   *world.Member
-
-	clinic, vault world.Instance // the first is attacked, the second protected
-	bob           world.User
-	reports       string // bucket
-	exports       string // bucket, whose containment IAM denies
-
-	stolen asked
+// tale is what is told of one finding.
+type tale struct {
+	title   string
+	finding world.Event
+	put     time.Time
+	run     world.Run
+	// contained is how long it took from the bus until every containing step was done; zero where that was never so.
+	contained time.Duration
+	needs     string
+	instance  world.Instance
 }
 
-// asked is the incident that people decide about at the end.
-type asked struct {
-	event world.Event
-	run   world.Run
-	put   time.Time
-}
+func (t *tale) id() string { return t.finding.Incident() }
 
-func tell(ctx context.Context, p *world.Platform, say *voice, yes bool) error {
-	s := &story{voice: say, platform: p, hub: p.Hub(), member: p.Member()}
-	say.chapter("Setting up")
-	say.step("the platform is up at " + p.Endpoint)
-	if err := p.Install(ctx, io.Discard, say.step); err != nil {
+const wait = 45 * time.Second
+
+// follow puts the finding on the member's bus and tells each state of the n-th execution about it until stop says so.
+func (d *demo) follow(ctx context.Context, t *tale, n int, stop func(world.Run) bool) error {
+	d.fact("finding", "%s, severity %v, on the bus of account %s", t.finding.Detail["type"], t.finding.Detail["severity"], world.MemberAccount)
+	d.fact("incident", "%s", t.id())
+	t.put = time.Now()
+	if err := d.member.Put(ctx, t.finding); err != nil {
 		return err
 	}
-	for _, chapter := range []func(context.Context) error{s.world, s.findings, s.again, s.protected, s.denied} {
-		if err := chapter(ctx); err != nil {
+	arn, err := d.hub.Started(ctx, t.finding.ID(), n)
+	if err != nil {
+		return err
+	}
+	return d.watch(ctx, t, arn, stop)
+}
+
+// watch tells the states of one execution. Those of a Map stand indented below it.
+func (d *demo) watch(ctx context.Context, t *tale, arn string, stop func(world.Run) bool) error {
+	run, err := d.hub.Follow(ctx, arn, wait, func(s world.State) {
+		if s.Name == "WhichAction?" || s.Name == "WhichEradication?" {
+			return
+		}
+		text := s.Name
+		if !s.Top {
+			text = "  " + text
+		}
+		d.moment(s.At.Sub(t.put), text)
+		if s.Name == "NeedsApproval?" && t.contained == 0 {
+			t.contained = s.At.Sub(t.put)
+		}
+	}, stop)
+	t.run = run
+	return err
+}
+
+func waits(r world.Run) bool { return r.Ending() == "RequestApproval" }
+
+// tell makes a tale that the table at the end will have.
+func (d *demo) tell(title string, finding world.Event) *tale {
+	t := &tale{title: title, finding: finding}
+	d.told = append(d.told, t)
+	return t
+}
+
+// look reads an instance in the member account.
+func (d *demo) look(ctx context.Context, when string, i world.Instance) error {
+	state, err := d.member.InstanceState(ctx, i.ID)
+	if err != nil {
+		return err
+	}
+	_, groups, err := d.member.Isolated(ctx, i.ID)
+	if err != nil {
+		return err
+	}
+	snaps, err := d.member.Snapshots(ctx, i.Volumes...)
+	if err != nil {
+		return err
+	}
+	d.fact(when, "%s is %s, %d volumes, %d snapshots", i.ID, state, len(i.Volumes), len(snaps))
+	for _, line := range strings.Split(groups, "; ") {
+		if line != "" {
+			d.fact("", "%s", line)
+		}
+	}
+	if i.Role == "" {
+		return nil
+	}
+	policies, err := d.member.RolePolicies(ctx, i.Role)
+	if err != nil {
+		return err
+	}
+	d.fact("", "role %s, policies: %s", i.Role, strings.Join(policies, ", "))
+	return nil
+}
+
+func (d *demo) stolen(ctx context.Context) error {
+	var i world.Instance
+	var user world.User
+	err := d.step("a small world in the member account", func(io.Writer) (err error) {
+		if i, err = d.member.Instance(ctx, "clinic-web", "clinic-web", nil); err != nil {
 			return err
 		}
-	}
-	return s.decide(ctx, yes)
-}
-
-func (s *story) world(ctx context.Context) (err error) {
-	s.step("make a small world in the member account")
-	if s.clinic, err = s.member.Instance(ctx, "clinic-web", "clinic-web", nil); err != nil {
-		return err
-	}
-	if s.vault, err = s.member.Instance(ctx, "patient-records", "", nil); err != nil {
-		return err
-	}
-	if s.bob, err = s.member.User(ctx, "bob"); err != nil {
-		return err
-	}
-	s.reports, s.exports = "clinic-reports-222222222222", "clinic-exports-222222222222"
-	return errors.Join(s.member.Bucket(ctx, s.reports), s.member.Bucket(ctx, s.exports))
-}
-
-// watch follows an execution about an event and tells its states, until stop or its end.
-func (s *story) watch(ctx context.Context, e world.Event, n int, who string, put time.Time, stop func(world.Run) bool) (world.Run, error) {
-	arn, err := s.hub.Started(ctx, e.ID(), n)
-	if err != nil {
-		return world.Run{}, err
-	}
-	return s.hub.Follow(ctx, arn, time.Minute, func(st world.State) { s.state(who, put, st) }, stop)
-}
-
-func waiting(r world.Run) bool { return r.Ending() == "RequestApproval" }
-
-// after is the time from the finding's arrival to the state after Contain, when all of it had been read back.
-func after(r world.Run, put time.Time) string {
-	for i, st := range r.States {
-		if st.Name == "Contain" {
-			for _, next := range r.States[i+1:] {
-				if next.Top {
-					return fmt.Sprintf("%.2f s", next.At.Sub(put).Seconds())
-				}
-			}
-		}
-	}
-	return "-"
-}
-
-func (s *story) findings(ctx context.Context) error {
-	s.chapter("Before, as read in the member account")
-	_, groups, err := s.member.Isolated(ctx, s.clinic.ID)
-	if err != nil {
-		return err
-	}
-	s.line("  instance %s: %s", s.clinic.ID, groups)
-	keys, err := s.member.Keys(ctx, s.bob.Name)
-	if err != nil {
-		return err
-	}
-	s.line("  user bob: %d keys, %s", len(keys), strings.Join(values(keys), " and "))
-	on, err := s.member.Blocked(ctx, s.reports)
-	s.claim(on == 0, err, "bucket %s: everybody may read it, %d of 4 public access flags are on", s.reports, on)
-
-	type part struct {
-		who, sample string
-		event       world.Event
-		run         world.Run
-		err         error
-	}
-	parts := []*part{{who: "credentials", sample: "guardduty-stolen-instance-credentials"}, {who: "key", sample: "guardduty-misused-user-key"}, {who: "bucket", sample: "guardduty-public-bucket"}}
-	for _, p := range parts {
-		if p.event, err = s.platform.Sample(p.sample); err != nil {
+		if user, err = d.member.User(ctx, "bob"); err != nil {
 			return err
 		}
-	}
-	parts[0].event = parts[0].event.About(s.clinic)
-	parts[1].event = parts[1].event.OfUser(s.bob, s.bob.Keys[0])
-	parts[2].event = parts[2].event.OfBucket(s.reports)
-
-	s.chapter("Three findings arrive on the member's bus")
-	for _, p := range parts {
-		s.line("  %-12s %s", p.who, p.event.Incident())
-	}
-	put := time.Now()
-	if err := s.member.Put(ctx, parts[0].event, parts[1].event, parts[2].event); err != nil {
+		return d.member.Bucket(ctx, "clinic-exports")
+	})
+	if err != nil {
 		return err
 	}
-	var wg sync.WaitGroup
-	for _, p := range parts {
-		wg.Go(func() { p.run, p.err = s.watch(ctx, p.event, 1, p.who, put, waiting) })
+	sample, err := d.platform.Sample("guardduty-stolen-instance-credentials")
+	if err != nil {
+		return err
 	}
-	wg.Wait()
-	for _, p := range parts {
-		if p.err != nil {
-			return p.err
+	d.chapter("1  An instance's credentials are used from outside")
+	t := d.tell("stolen instance credentials", sample.About(i))
+	t.instance = i
+	if err := d.look(ctx, "before", i); err != nil {
+		return err
+	}
+	if err := d.follow(ctx, t, 1, waits); err != nil {
+		return err
+	}
+	if t.run.Ended() {
+		return fmt.Errorf("it ended without asking anybody: %s", t.run.Cause)
+	}
+	if _, err := d.hub.Asked(ctx, t.id(), 1); err != nil {
+		return err
+	}
+	if err := d.look(ctx, "after", i); err != nil {
+		return err
+	}
+	isolated, _, err := d.member.Isolated(ctx, i.ID)
+	d.claim(isolated, err, "every interface holds only a group without any rule, IPv4 and IPv6")
+	snaps, err := d.member.Snapshots(ctx, i.Volumes...)
+	complete := slices.IndexFunc(snaps, func(s world.Snapshot) bool { return s.State != "completed" }) < 0
+	d.claim(len(snaps) == len(i.Volumes) && complete, err, "each volume has a completed snapshot")
+	denied, err := d.denies(ctx, i.Role)
+	d.claim(denied, err, "the role denies every session issued before now")
+	state, err := d.member.InstanceState(ctx, i.ID)
+	d.claim(state == "running", err, "nothing is destroyed: it asks two people first (see below)")
+	notices, err := d.hub.Notices(ctx, t.id())
+	team := slices.DeleteFunc(notices, func(n world.Notice) bool { return strings.Contains(n.Text, "/approve/") })
+	d.claim(len(team) == 1, err, "the team was told, once")
+	return d.others(user)
+}
+
+// others keeps what later chapters are about.
+func (d *demo) others(u world.User) error {
+	sample, err := d.platform.Sample("guardduty-misused-user-key")
+	if err != nil {
+		return err
+	}
+	d.told = append(d.told, &tale{title: "misused key", finding: sample.OfUser(u, u.Keys[0])})
+	if sample, err = d.platform.Sample("guardduty-public-bucket"); err != nil {
+		return err
+	}
+	d.told = append(d.told, &tale{title: "public bucket", finding: sample.OfBucket("clinic-exports")})
+	return nil
+}
+
+// denies tells whether a policy of the role denies sessions by their age.
+func (d *demo) denies(ctx context.Context, role string) (bool, error) {
+	names, err := d.member.RolePolicies(ctx, role)
+	if err != nil {
+		return false, err
+	}
+	for _, n := range names {
+		doc, err := d.member.RolePolicy(ctx, role, n)
+		if err != nil {
+			return false, err
+		}
+		if strings.Contains(doc, `"Deny"`) && strings.Contains(doc, "aws:TokenIssueTime") {
+			return true, nil
 		}
 	}
-	s.stolen = asked{parts[0].event, parts[0].run, put}
+	return false, nil
+}
 
-	s.chapter("After, as read in the member account")
-	isolated, groups, err := s.member.Isolated(ctx, s.clinic.ID)
-	s.claim(isolated, err, "instance %s is isolated: %s", s.clinic.ID, groups)
-	snaps, err := s.member.Snapshots(ctx, s.clinic.Volumes...)
-	s.claim(len(snaps) == 2, err, "both volumes have a snapshot of this incident (%d)", len(snaps))
-	policies, err := s.member.RolePolicies(ctx, s.clinic.Role)
-	s.claim(len(policies) == 2, err, "role %s denies earlier sessions: its policies are %s", s.clinic.Role, strings.Join(policies, ", "))
-	keys, err = s.member.Keys(ctx, s.bob.Name)
-	s.claim(keys[s.bob.Keys[0]] == "Inactive" && keys[s.bob.Keys[1]] == "Active", err, "the misused key of bob is inactive, the other one is as it was")
-	on, err = s.member.Blocked(ctx, s.reports)
-	s.claim(on == 4, err, "bucket %s: %d of 4 public access flags are on", s.reports, on)
-	for _, p := range parts[1:] {
-		s.claim(p.run.Ending() == "Contained", nil, "%s ended %s", p.run.Name, p.run.Ending())
+func (d *demo) misused(ctx context.Context) error {
+	d.chapter("2  A user's access key is misused")
+	t := d.told[1]
+	if err := d.keys(ctx, "before", "bob"); err != nil {
+		return err
 	}
-	s.claim(waiting(parts[0].run), nil, "the execution about the credentials waits for people at %s", parts[0].run.Ending())
-	s.row(parts[1].event.Incident(), "a user's key is misused", "key inactive", after(parts[1].run, put), "-")
-	s.row(parts[2].event.Incident(), "a public bucket", "public access blocked", after(parts[2].run, put), "-")
+	if err := d.follow(ctx, t, 1, nil); err != nil {
+		return err
+	}
+	if err := d.keys(ctx, "after", "bob"); err != nil {
+		return err
+	}
+	keys, err := d.member.Keys(ctx, "bob")
+	named := t.finding.Detail["resource"].(map[string]any)["accessKeyDetails"].(map[string]any)["accessKeyId"].(string)
+	d.claim(keys[named] == "Inactive", err, "the misused key is inactive")
+	active := slices.Collect(maps.Values(keys))
+	d.claim(slices.Contains(active, "Active"), err, "the other key still works: only what was named is touched")
+	d.claim(t.run.Ending() == "Contained", nil, "the execution ended Contained")
 	return nil
 }
 
-func (s *story) again(ctx context.Context) error {
-	s.chapter("The same finding once more")
-	put := time.Now()
-	if err := s.member.Put(ctx, s.stolen.event); err != nil {
-		return err
-	}
-	run, err := s.watch(ctx, s.stolen.event, 2, "again", put, nil)
+func (d *demo) keys(ctx context.Context, when, user string) error {
+	keys, err := d.member.Keys(ctx, user)
 	if err != nil {
 		return err
 	}
-	snaps, err := s.member.Snapshots(ctx, s.clinic.Volumes...)
-	s.claim(run.Ending() == "AlreadyHandled" && len(snaps) == 2, err, "it ended %s: nothing was done twice", run.Ending())
+	for n, k := range slices.Sorted(maps.Keys(keys)) {
+		d.fact([]string{when, ""}[min(n, 1)], "user %s, key %s is %s", user, k, keys[k])
+	}
 	return nil
 }
 
-func (s *story) protected(ctx context.Context) error {
-	s.chapter("A finding on a protected instance")
-	if _, err := s.platform.Run(ctx, world.HubAccount, "scripts/firebreak", "protect", s.vault.ARN); err != nil {
-		return err
-	}
-	e, err := s.platform.Sample("guardduty-crypto-mining")
+func (d *demo) public(ctx context.Context) error {
+	d.chapter("3  A bucket is open to everybody")
+	t := d.told[2]
+	on, err := d.member.Blocked(ctx, "clinic-exports")
 	if err != nil {
 		return err
 	}
-	e = e.About(s.vault)
-	put := time.Now()
-	if err := s.member.Put(ctx, e); err != nil {
+	d.fact("before", "bucket clinic-exports: everybody may read it, %d of 4 public access flags are on", on)
+	if err := d.follow(ctx, t, 1, nil); err != nil {
 		return err
 	}
-	if _, err := s.watch(ctx, e, 1, "protected", put, waiting); err != nil {
-		return err
-	}
-	links, err := s.hub.Links(ctx, e.Incident(), world.ToContain, 2)
-	if err != nil {
-		return err
-	}
-	r, err := s.hub.Result(ctx, e.Incident(), "isolate-instance")
-	s.claim(r.Outcome == incident.Refused, err, "isolating it was refused: %s", r.Reason)
-	isolated, _, err := s.member.Isolated(ctx, s.vault.ID)
-	s.claim(!isolated, err, "instance %s is as it was", s.vault.ID)
-	s.claim(len(links) == 2, nil, "%d people were asked whether to contain it all the same", len(links))
-	s.row(e.Incident(), "mining on a protected instance", "snapshots; isolation refused", "-", "allow isolation, decide on destruction")
+	on, err = d.member.Blocked(ctx, "clinic-exports")
+	d.fact("after", "bucket clinic-exports: %d of 4 public access flags are on", on)
+	d.claim(on == 4, err, "public access is blocked")
+	d.claim(t.run.Ending() == "Contained", nil, "the execution ended Contained")
 	return nil
 }
 
-func (s *story) denied(ctx context.Context) error {
-	s.chapter("An action that IAM denies")
-	const role, action = "SecurityRemediationRole-Data", "s3:PutBucketPublicAccessBlock"
-	restore, err := world.TakeAction(ctx, s.member.IAM, role, action)
+func (d *demo) again(ctx context.Context) error {
+	d.chapter("4  The same finding arrives again")
+	since := time.Now()
+	t := &tale{finding: d.told[2].finding}
+	if err := d.follow(ctx, t, 2, nil); err != nil {
+		return err
+	}
+	d.claim(t.run.Ending() == "AlreadyHandled" && len(t.run.States) == 3, nil, "it ended AlreadyHandled after 3 states")
+	changed, err := d.platform.Decided(since, func(x world.Decision) bool { return x.Changes() && x.Session == t.id() })
+	d.claim(len(changed) == 0, err, "nothing was called that changes anything (IAM's log of decisions)")
+	return nil
+}
+
+func (d *demo) protected(ctx context.Context) error {
+	d.chapter("5  A finding about a protected instance")
+	i, err := d.member.Instance(ctx, "clinic-records", "", nil)
 	if err != nil {
 		return err
 	}
-	s.line("  %s was taken out of %s", action, role)
-	e, err := s.platform.Sample("guardduty-public-bucket")
+	sample, err := d.platform.Sample("guardduty-protected-instance")
 	if err != nil {
 		return err
 	}
-	e = e.OfBucket(s.exports)
-	put := time.Now()
-	if err := s.member.Put(ctx, e); err != nil {
+	if _, err := d.platform.Run(ctx, world.HubAccount, "scripts/firebreak", "protect", i.ARN); err != nil {
 		return err
 	}
-	run, err := s.watch(ctx, e, 1, "denied", put, nil)
+	d.fact("operator", "scripts/firebreak protect %s", i.ARN)
+	t := d.tell("protected instance", sample.About(i))
+	t.instance = i
+	since := time.Now()
+	if err := d.follow(ctx, t, 1, waits); err != nil {
+		return err
+	}
+	if t.run.Ended() {
+		return fmt.Errorf("it ended without asking anybody: %s", t.run.Cause)
+	}
+	if _, err := d.hub.Asked(ctx, t.id(), 2); err != nil {
+		return err
+	}
+	t.contained = 0
+	r, err := d.hub.Result(ctx, t.id(), "isolate-instance")
+	d.fact("refused", "%s", r.Reason)
+	d.claim(r.Outcome == incident.Refused && r.Override == "protected", err, "isolate-instance was refused by the guard")
+	isolated, _, err := d.member.Isolated(ctx, i.ID)
+	d.claim(!isolated, err, "the instance is as it was")
+	changed, err := d.platform.Decided(since, func(x world.Decision) bool { return x.Changes() && x.Session == t.id() })
+	d.claim(len(changed) == 0, err, "nothing was called that changes anything")
+	links, err := d.hub.Links(ctx, t.id(), world.ToContain, 2)
 	if err != nil {
 		return err
 	}
-	s.claim(run.Ending() == "NeedsPerson", nil, "it ended %s", run.Ending())
-	s.line("      %s", run.Cause)
-	letters, err := s.hub.Letters(ctx, "firebreak-action-dlq")
-	s.claim(len(letters) == 1, err, "%d dead letter says what was not done", len(letters))
-	on, err := s.member.Blocked(ctx, s.exports)
-	s.claim(on == 0, err, "bucket %s: %d of 4 flags are on, and nobody says that it is contained", s.exports, on)
+	d.claim(len(links) == 2, nil, "alice and bob are asked whether to contain it all the same: one of them decides")
+	d.fact("link", "%s", links["alice"])
+	return nil
+}
+
+func (d *demo) denied(ctx context.Context) error {
+	d.chapter("6  A role lacks a permission")
+	const role, action = "SecurityRemediationRole-Identity", "iam:UpdateAccessKey"
+	user, err := d.member.User(ctx, "carol")
+	if err != nil {
+		return err
+	}
+	sample, err := d.platform.Sample("guardduty-misused-user-key")
+	if err != nil {
+		return err
+	}
+	t := d.tell("misused key, action denied", sample.OfUser(user, user.Keys[0]))
+	restore, err := world.TakeAction(ctx, d.member.IAM, role, action)
+	if err != nil {
+		return err
+	}
+	d.fact("mishap", "%s is taken out of the policy of %s", action, role)
+	if err := d.follow(ctx, t, 1, nil); err != nil {
+		return errors.Join(err, restore(context.WithoutCancel(ctx)))
+	}
+	d.fact("cause", "%s", wrap(t.run.Cause, 100))
+	d.claim(t.run.Ending() == "NeedsPerson", nil, "the execution failed as NeedsPerson: it does not say Contained")
+	t.contained = 0
+	for _, q := range []string{world.Actions, world.Incident} {
+		letters, err := d.hub.Letters(ctx, q)
+		has := slices.ContainsFunc(letters, func(m world.Message) bool { return strings.Contains(m.Body, t.id()) })
+		d.claim(has, err, "the dead-letter queue %s has it, with the reason", q)
+	}
+	keys, err := d.member.Keys(ctx, "carol")
+	d.claim(keys[user.Keys[0]] == "Active", err, "the key still works, and that is on record")
 
 	if err := restore(ctx); err != nil {
 		return err
 	}
-	s.line("  the permission is granted again; scripts/firebreak redrive %s", e.Incident())
-	put = time.Now()
-	if _, err := s.platform.Run(ctx, world.HubAccount, "scripts/firebreak", "redrive", e.Incident()); err != nil {
+	d.fact("mended", "the permission is given back")
+	d.fact("operator", "scripts/firebreak redrive %s", t.id())
+	if _, err := d.platform.Run(ctx, world.HubAccount, "scripts/firebreak", "redrive", t.id()); err != nil {
 		return err
 	}
-	arn, err := s.hub.Started(ctx, `"incident":"`+e.Incident(), 1)
+	arn, err := d.hub.Started(ctx, `"incident":"`+t.id(), 1)
 	if err != nil {
 		return err
 	}
-	run, err = s.hub.Follow(ctx, arn, time.Minute, func(st world.State) { s.state("redriven", put, st) }, nil)
-	if err != nil {
+	if err := d.watch(ctx, t, arn, nil); err != nil {
 		return err
 	}
-	on, err = s.member.Blocked(ctx, s.exports)
-	s.claim(run.Ending() == "Contained" && on == 4, err, "it ended %s, %d of 4 flags are on", run.Ending(), on)
-	s.row(e.Incident(), "a public bucket, IAM denied", "public access blocked after redrive", after(run, put), "-")
+	keys, err = d.member.Keys(ctx, "carol")
+	d.claim(t.run.Ending() == "Contained" && keys[user.Keys[0]] == "Inactive", err, "redriven, it ended Contained: the key is inactive")
 	return nil
 }
 
-func (s *story) decide(ctx context.Context, yes bool) error {
-	s.chapter("Destroying the instance is for people to decide")
-	id := s.stolen.event.Incident()
-	links, err := s.hub.Links(ctx, id, world.ToDestroy, 2)
+// people lets the two approvers decide: a person in a browser, or --yes through the same page.
+func (d *demo) people(ctx context.Context) error {
+	d.chapter("7  People decide")
+	t := d.told[0]
+	links, err := d.hub.Links(ctx, t.id(), world.ToDestroy, 2)
 	if err != nil {
 		return err
 	}
-	if yes {
-		for _, who := range []string{"alice", "bob"} {
-			if _, err := world.NewWeb().Decide(ctx, links[who], "approve", s.clinic.ID, "looked at the evidence"); err != nil {
-				return err
-			}
-			s.line("  %s opened the link, typed %s and approved", who, s.clinic.ID)
-		}
+	d.fact("asked", "terminate %s? Two different people have to approve; one rejection ends it.", t.instance.ID)
+	d.fact("alice", "%s", links["alice"])
+	d.fact("bob", "%s", links["bob"])
+	if d.yes {
+		err = d.decideAll(ctx, t, links)
 	} else {
-		s.line("  Two people must approve. Open each link, read, type %s, and decide:", s.clinic.ID)
-		s.line("    Alice: %s", links["alice"])
-		s.line("    Bob:   %s", links["bob"])
-		s.line("  Waiting for you (Ctrl-C ends the demo) ...")
+		d.say("\n  Open a link in a browser and decide; you are alice and bob in turn. This waits for you (Ctrl-C ends it).\n")
+		err = d.wait(ctx, t)
 	}
-	begun := s.stolen.run
-	run, err := s.hub.Follow(ctx, begun.ARN, 7*24*time.Hour, func(st world.State) {
-		if st.At.After(begun.States[len(begun.States)-1].At) {
-			s.state("credentials", s.stolen.put, st)
-		}
-	}, nil)
 	if err != nil {
 		return err
 	}
-	state, err := s.member.InstanceState(ctx, s.clinic.ID)
-	switch run.Ending() {
-	case "Eradicated":
-		s.claim(state == "terminated" || state == "shutting-down", err, "it ended Eradicated: instance %s is %s", s.clinic.ID, state)
-		snaps, err := s.member.Snapshots(ctx, s.clinic.Volumes...)
-		s.claim(len(snaps) == 2, err, "its %d snapshots are kept", len(snaps))
-	case "ApprovalRejected":
-		isolated, words, ierr := s.member.Isolated(ctx, s.clinic.ID)
-		s.claim(!yes && state == "running" && isolated, errors.Join(err, ierr), "it was rejected: the instance stays, isolated: %s", words)
-	default:
-		s.claim(false, err, "it ended %s: %s", run.Ending(), run.Cause)
+	if err := d.watchEnd(ctx, t); err != nil {
+		return err
 	}
-	what := map[string]string{"Eradicated": "isolated, snapshots, sessions revoked, terminated", "ApprovalRejected": "isolated, snapshots, sessions revoked"}[run.Ending()]
-	s.row(id, "stolen instance credentials", what, after(run, s.stolen.put), "-")
-	s.table()
+	state, err := d.member.InstanceState(ctx, t.instance.ID)
+	gone := state == "terminated" || state == "shutting-down"
+	d.fact("after", "%s is %s", t.instance.ID, state)
+	a, aerr := approval.Load(ctx, d.hub.Store, t.id(), 1)
+	if a.Value.Status == approval.StatusApproved {
+		d.claim(t.run.Ending() == "Eradicated" && gone, errors.Join(err, aerr), "approved by %s: the execution ended Eradicated, the instance is gone", strings.Join(a.Value.By(), " and "))
+	} else {
+		isolated, _, ierr := d.member.Isolated(ctx, t.instance.ID)
+		d.claim(!gone && isolated && t.run.Ending() == "ApprovalRejected", errors.Join(err, aerr, ierr), "not approved: the instance stays, and stays isolated")
+	}
+	snaps, err := d.member.Snapshots(ctx, t.instance.Volumes...)
+	d.claim(len(snaps) == len(t.instance.Volumes), err, "the evidence stays: a snapshot of each volume")
+	if !d.yes {
+		return nil
+	}
+	return d.override(ctx, d.told[3])
+}
+
+// watchEnd tells what follows the decision.
+func (d *demo) watchEnd(ctx context.Context, t *tale) error {
+	known := len(t.run.States)
+	run, err := d.hub.Follow(ctx, t.run.ARN, wait, nil, nil)
+	if err != nil {
+		return err
+	}
+	for _, s := range run.States[min(known, len(run.States)):] {
+		if s.Top {
+			d.moment(s.At.Sub(t.put), s.Name)
+		} else if s.Name != "WhichEradication?" {
+			d.moment(s.At.Sub(t.put), "  "+s.Name)
+		}
+	}
+	t.run = run
 	return nil
 }
 
-func values(m map[string]string) []string {
-	out := []string{}
-	for _, v := range m {
-		out = append(out, v)
+func (d *demo) decideAll(ctx context.Context, t *tale, links map[string]string) error {
+	web := world.NewWeb()
+	for _, p := range world.Approvers {
+		page, err := web.Decide(ctx, links[p.ID], "approve", t.instance.ID, "decided by scripts/demo --yes")
+		if err != nil {
+			return fmt.Errorf("%s decides: %w", p.ID, err)
+		}
+		_, shown, _ := strings.Cut(world.Words(page.HTML), "Who decided so far\n")
+		count, _, _ := strings.Cut(shown, "\n")
+		d.fact("", "%s opens the link, types %s, approves; the page says: %s", p.ID, t.instance.ID, count)
 	}
-	return out
+	return nil
+}
+
+// wait tells each decision until the request is decided.
+func (d *demo) wait(ctx context.Context, t *tale) error {
+	seen := 0
+	return world.Until(ctx, 24*time.Hour, "a decision", func(ctx context.Context) (bool, error) {
+		time.Sleep(300 * time.Millisecond)
+		a, err := approval.Load(ctx, d.hub.Store, t.id(), 1)
+		for ; err == nil && seen < len(a.Value.Decisions); seen++ {
+			v := a.Value.Decisions[seen]
+			word := "rejects"
+			if v.Approve {
+				word = "approves"
+			}
+			d.fact("", "%s %s (%d of %d)", v.Approver, word, len(a.Value.By()), a.Value.Need)
+		}
+		return err == nil && a.Value.Status != approval.StatusOpen, err
+	})
+}
+
+// override has one approver contain the protected instance after all, and the other keep it from being terminated.
+func (d *demo) override(ctx context.Context, t *tale) error {
+	links, err := d.hub.Links(ctx, t.id(), world.ToContain, 2)
+	if err != nil {
+		return err
+	}
+	d.say("")
+	d.fact("asked", "contain the protected %s all the same? One person decides, and it can be undone.", t.instance.ID)
+	first, put := t.run, t.put
+	t.put = time.Now()
+	if _, err := world.NewWeb().Decide(ctx, links["alice"], "approve", t.instance.ID, "decided by scripts/demo --yes"); err != nil {
+		return err
+	}
+	d.fact("", "alice opens the link, types %s, approves", t.instance.ID)
+	arn, err := d.hub.Started(ctx, `"incident":"`+t.id(), 1)
+	if err != nil {
+		return err
+	}
+	if err := d.watch(ctx, t, arn, nil); err != nil {
+		return err
+	}
+	t.put = put
+	isolated, _, err := d.member.Isolated(ctx, t.instance.ID)
+	d.claim(isolated && t.run.Ending() == "Contained", err, "the instance is isolated, and only now")
+
+	if links, err = d.hub.Links(ctx, t.id(), world.ToDestroy, 2); err != nil {
+		return err
+	}
+	if _, err := world.NewWeb().Decide(ctx, links["bob"], "reject", t.instance.ID, "it holds the records"); err != nil {
+		return err
+	}
+	d.fact("", "bob is asked whether to terminate it, and rejects")
+	t.run = first
+	if err := d.watchEnd(ctx, t); err != nil {
+		return err
+	}
+	state, err := d.member.InstanceState(ctx, t.instance.ID)
+	d.claim(state == "running" && t.run.Ending() == "ApprovalRejected", err, "the execution ended ApprovalRejected: the instance stays, isolated")
+	return nil
+}
+
+func (d *demo) nothingLost(ctx context.Context) error {
+	d.chapter("8  Nothing is lost")
+	for _, q := range world.Queues {
+		letters, err := d.hub.Letters(ctx, q)
+		if !d.yes { // whoever looks on may have decided about the protected instance meanwhile, any way they like
+			letters = slices.DeleteFunc(letters, func(m world.Message) bool { return strings.Contains(m.Body, d.told[3].id()) })
+		}
+		d.claim(len(letters) == 0, err, "%s is empty", q)
+	}
+	all, err := d.hub.Executions(ctx)
+	if err != nil {
+		return err
+	}
+	open := 0
+	for _, arn := range all {
+		run, err := d.hub.Brief(ctx, arn)
+		if err != nil {
+			return err
+		}
+		if !run.Ended() {
+			open++
+		}
+	}
+	want := 0
+	for _, t := range d.told {
+		asked, err := approval.List(ctx, d.hub.Store, t.id())
+		if err != nil {
+			return err
+		}
+		for _, a := range asked {
+			if a.Value.Kind == approval.KindEradicate && a.Value.Status == approval.StatusOpen {
+				want++
+			}
+		}
+	}
+	d.claim(open == want, nil, "%d executions, %d of them waiting for people", len(all), open)
+	return nil
+}
+
+func (d *demo) summary(ctx context.Context) error {
+	d.chapter("What happened")
+	rows := [][]string{{"incident", "severity", "finding", "contained in", "needs a person"}}
+	for _, t := range d.told {
+		meta, err := d.hub.Meta(ctx, t.id())
+		if err != nil {
+			return err
+		}
+		var done []string
+		for _, s := range slices.Concat(meta.Plan.Contain, meta.Plan.Eradicate) {
+			if meta.Outcomes[s.Key()].Outcome.Contains() && s.Action != "notify" {
+				done = append(done, s.Action)
+			}
+		}
+		took := "-"
+		if t.contained > 0 {
+			took = fmt.Sprintf("%.1f s", t.contained.Seconds())
+		}
+		all, err := approval.List(ctx, d.hub.Store, t.id())
+		if err != nil {
+			return err
+		}
+		var needs []string
+		for _, a := range all {
+			if a.Value.Status == approval.StatusOpen {
+				needs = append(needs, fmt.Sprintf("%s %s?", map[approval.Kind]string{approval.KindEradicate: "terminate", approval.KindOverride: "contain"}[a.Value.Kind], a.Value.Steps[0].Name()))
+			}
+		}
+		slices.Sort(needs)
+		if len(needs) == 0 && meta.Ending == incident.EndNeedsPerson {
+			needs = []string{meta.Needs}
+		}
+		rows = append(rows, []string{t.id(), string(meta.Band), t.title, took, orDash(strings.Join(slices.Compact(needs), ", "))})
+		rows = append(rows, []string{"  " + orDash(strings.Join(done, ", "))})
+	}
+	d.table(rows)
+	d.say("\n  The whole of an incident: scripts/firebreak show ID (while it runs: --keep).")
+	return nil
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+// wrap breaks a text into lines of at most n characters, and takes the JSON of a function's error out of it.
+func wrap(text string, n int) string {
+	if i := strings.Index(text, "{"); i >= 0 {
+		var e struct{ ErrorMessage string }
+		if json.Unmarshal([]byte(text[i:]), &e) == nil && e.ErrorMessage != "" {
+			text = text[:i] + e.ErrorMessage
+		}
+	}
+	var lines []string
+	line := ""
+	for _, word := range strings.Fields(text) {
+		if line != "" && len(line)+1+len(word) > n {
+			lines = append(lines, line)
+			line = ""
+		}
+		line = strings.TrimSpace(line + " " + word)
+	}
+	return strings.Join(append(lines, line), "\n")
 }

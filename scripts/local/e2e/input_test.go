@@ -93,7 +93,7 @@ func TestInputThatIsNoEvent(t *testing.T) {
 			if run.Ending() != c.ending {
 				t.Fatalf("want %s: %s", c.ending, show(run))
 			}
-			said := run.Cause
+			var said string
 			if c.ending == "NeedsPerson" {
 				said = letter(t, world.Incident, run.ARN)
 			} else {

@@ -73,10 +73,10 @@ func Start(ctx context.Context, root, name string, port int) (*Platform, error) 
 	}
 	out, err := p.Run(ctx, "", "scripts/local/up", "--json", "--port", strconv.Itoa(port), "--state", state)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, p.Stop())
 	}
 	if err := json.Unmarshal([]byte(out), p); err != nil {
-		return nil, fmt.Errorf("read what scripts/local/up says: %w", err)
+		return nil, errors.Join(fmt.Errorf("read what scripts/local/up says: %w", err), p.Stop())
 	}
 	p.http = client()
 	return p, nil
