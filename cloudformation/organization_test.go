@@ -169,3 +169,29 @@ func TestTheForensicNetworkHasNoWayOut(t *testing.T) {
 		}
 	}
 }
+
+// A stack set passes exactly what its template takes, and its template stands alone: service-managed stack sets take no nested stacks
+// and no transforms (AWS: CloudFormation user guide, stack set considerations).
+func TestStackSetsPassWhatTheirTemplatesTake(t *testing.T) {
+	for _, r := range read(t, "stacksets.yaml").resources() {
+		part := read(t, text(r.property("TemplateURL")))
+		var given []string
+		for _, p := range r.property("Parameters").Content {
+			given = append(given, text(at(p, "ParameterKey")))
+		}
+		if want := sorted(keys(at(part.root, "Parameters"))); !slices.Equal(sorted(given), want) {
+			t.Errorf("%s passes %v, and %s takes %v", r, sorted(given), part.name, want)
+		}
+		if at(part.root, "Transform") != nil {
+			t.Errorf("%s has a transform", part.name)
+		}
+		for _, inner := range part.resources() {
+			if inner.kind() == "AWS::CloudFormation::Stack" {
+				t.Errorf("%s nests a stack", part.name)
+			}
+			if iam := strings.HasPrefix(inner.kind(), "AWS::IAM::"); iam && !strings.Contains(text(inner.property("RoleName")), "${AWS::Region}") && text(at(inner.node, "Condition")) == "" {
+				t.Errorf("%s is made in every region, and IAM's names are global", inner)
+			}
+		}
+	}
+}
