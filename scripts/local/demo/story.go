@@ -24,7 +24,6 @@ type tale struct {
 	run     world.Run
 	// contained is how long it took from the bus until every containing step was done; zero where that was never so.
 	contained time.Duration
-	needs     string
 	instance  world.Instance
 }
 

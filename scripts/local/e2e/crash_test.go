@@ -48,24 +48,29 @@ func killing(t testing.TB, function string, wait time.Duration) func() int {
 	return stop
 }
 
-// killingAt waits until IAM has let the n-th changing call for an incident through, and kills the function that makes it before
-// it has the answer: the call is made, and nobody knows.
-func killingAt(t testing.TB, function, incident string, n int) func() int {
+// killingAt kills the function when IAM has let a changing call for an incident through whose number (from 1) is one of at, before
+// the function has the answer: the call is made, and nobody knows.
+func killingAt(t testing.TB, function, incident string, at func(n int, d world.Decision) bool) func() int {
 	t.Helper()
-	since := time.Now()
+	tail := must(platform.Tail())(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	var killed atomic.Int64
 	var done sync.WaitGroup
 	done.Go(func() {
-		for ctx.Err() == nil {
-			made, err := platform.Decided(since, func(d world.Decision) bool {
-				return d.Session == incident && d.Changes() && strings.Contains(d.Principal, "-Network/")
-			})
-			if err == nil && len(made) >= n {
-				killed.Store(int64(platform.Kill(function)))
+		defer tail.Close()
+		for n := 0; ctx.Err() == nil; time.Sleep(200 * time.Microsecond) {
+			made, err := tail.Next()
+			if err != nil {
 				return
 			}
-			time.Sleep(time.Millisecond)
+			for _, d := range made {
+				if !isolates(d, incident) {
+					continue
+				}
+				if n++; at(n, d) {
+					killed.Add(int64(platform.Kill(function)))
+				}
+			}
 		}
 	})
 	stop := func() int {
@@ -77,23 +82,29 @@ func killingAt(t testing.TB, function, incident string, n int) func() int {
 	return stop
 }
 
+// isolates tells whether it is a changing call of isolate-instance for that incident.
+func isolates(d world.Decision, incident string) bool {
+	return d.Session == incident && d.Changes() && strings.Contains(d.Principal, "-Network/")
+}
+
 // The exact points, before and after each changing call, are in the unit tests of isolate-instance. Here real processes die:
 // during each changing call, and at moments spread over the whole run.
 func TestIsolateInstanceKilledEndsTheSame(t *testing.T) {
 	const function = "firebreak-isolate-instance"
+	member.Leave()
 	whole, since := instance(t), time.Now()
 	finding := mining(t, whole)
 	put(t, finding)
 	asks(t, finding)
-	made := must(platform.Decided(since, func(d world.Decision) bool {
-		return d.Session == finding.Incident() && d.Changes() && strings.Contains(d.Principal, "-Network/")
-	}))(t)
+	made := must(platform.Decided(since, func(d world.Decision) bool { return isolates(d, finding.Incident()) }))(t)
 	reject(t, whole, finding)
 	if len(made) < 2 {
 		t.Fatalf("isolating makes %d changing calls, and the test cannot be right", len(made))
 	}
 	for n, call := range made {
-		dies(t, fmt.Sprintf("at change %d, %s", n+1, call.Action), func(id string) func() int { return killingAt(t, function, id, n+1) })
+		dies(t, fmt.Sprintf("at change %d, %s", n+1, call.Action), func(id string) func() int {
+			return killingAt(t, function, id, func(m int, _ world.Decision) bool { return m == n+1 })
+		})
 	}
 	for n := range 6 {
 		wait := time.Duration(n*40) * time.Millisecond
@@ -103,6 +114,7 @@ func TestIsolateInstanceKilledEndsTheSame(t *testing.T) {
 
 // dies has isolate-instance killed for a new instance, and looks at what is there afterwards.
 func dies(t *testing.T, when string, kill func(incident string) func() int) {
+	member.Leave() // a new VPC: the groups for isolation are made anew
 	i := instance(t)
 	before := must(member.Groups(t.Context(), i.ID))(t)
 	finding := mining(t, i)
@@ -110,6 +122,9 @@ func dies(t *testing.T, when string, kill func(incident string) func() int) {
 	put(t, finding)
 	asks(t, finding)
 	killed := stop()
+	if killed != 1 {
+		t.Errorf("%s: killed %d times", when, killed)
+	}
 	isolated(t, i, true)
 	hold := must(hub.Hold(t.Context(), i.ARN, "isolate-instance"))(t)
 	if hold.Phase != ledger.Held || hold.Part != "" {
@@ -224,4 +239,66 @@ func TestContainedIsNeverSaidOfABucketThatIsOpenedAgain(t *testing.T) {
 	done.Wait()
 	path(t, run, "ClassifyFinding", "Disposition?", "Contain", "NeedsApproval?", "CloseContained", "DeadLetterIncident", "NeedsPerson")
 	standing(t, finding.Incident(), incident.Open, incident.EndNeedsPerson)
+}
+
+// The function dies in the phase in which everything is let through, until nobody tries any more: the sweep goes on to the group
+// without rules.
+func TestAnIsolationLeftInItsFirstPhaseIsFinishedByTheSweep(t *testing.T) {
+	for range 5 {
+		if i, finding, left := leave(t); left {
+			// instead of waiting for the lease to run out
+			_, err := ledger.Update(t.Context(), hub.Store, ledger.HoldKey(i.ARN, "isolate-instance"), func(it *ledger.Item[ledger.Hold]) error {
+				it.Value.Lease = time.Now().Add(-time.Second)
+				ledger.PlaceHold(it)
+				return nil
+			})
+			check(t, err)
+			check(t, hub.Sweep(t.Context()))
+			isolated(t, i, true)
+			if hold := must(hub.Hold(t.Context(), i.ARN, "isolate-instance"))(t); hold.Phase != ledger.Held || hold.Part != "" {
+				t.Errorf("after the sweep the hold is %s, part %q", hold.Phase, hold.Part)
+			}
+			decide(t, finding.Incident(), world.ToDestroy, "reject", i.ID, "alice")
+			settle(t, finding)
+			return
+		}
+	}
+	t.Error("five times the function was too quick to be killed in its first phase")
+}
+
+// leave has isolate-instance killed in its first phase, and each time it is tried again before it has read anything. It tells
+// whether the instance was left in that phase.
+func leave(t *testing.T) (world.Instance, world.Event, bool) {
+	const function = "firebreak-isolate-instance"
+	i := instance(t)
+	finding := mining(t, i)
+	var begun atomic.Bool
+	first := killingAt(t, function, finding.Incident(), func(_ int, d world.Decision) bool {
+		return d.Action == "ec2:ModifyNetworkInterfaceAttribute" && !begun.Swap(true)
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	again := 0
+	var done sync.WaitGroup
+	done.Go(func() {
+		for ctx.Err() == nil {
+			if begun.Load() {
+				again += platform.Kill(function)
+			}
+			time.Sleep(100 * time.Microsecond)
+		}
+	})
+	put(t, finding)
+	asks(t, finding)
+	cancel()
+	done.Wait()
+	hold := must(hub.Hold(t.Context(), i.ARN, "isolate-instance"))(t)
+	closed, words, err := member.Isolated(t.Context(), i.ID)
+	check(t, err)
+	t.Logf("killed %d and %d: the hold is %s, part %q, %s", first(), again, hold.Phase, hold.Part, words)
+	left := hold.Phase == ledger.Applying && hold.Part != "" && !closed
+	if !left {
+		decide(t, finding.Incident(), world.ToDestroy, "reject", i.ID, "alice")
+	}
+	return i, finding, left
 }

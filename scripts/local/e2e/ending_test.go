@@ -273,3 +273,32 @@ func TestProtectedThenOverridden(t *testing.T) {
 	path(t, must(hub.End(t.Context(), first.ARN))(t), after(asked, "CloseRejected", "ApprovalRejected")...)
 	running(t, i, true)
 }
+
+// What people approved is not what stands there any more: nothing is destroyed, and they are asked anew, once.
+func TestChangedAsksAgain(t *testing.T) {
+	i := instance(t)
+	finding := mining(t, i)
+	put(t, finding)
+	asks(t, finding)
+	check(t, member.AddVolume(t.Context(), i.ID))
+	decide(t, finding.Incident(), world.ToDestroy, "approve", i.ID, "alice", "bob")
+	arn := must(hub.Started(t.Context(), finding.ID(), 1))(t)
+	must(hub.Asked(t.Context(), finding.Incident(), 2))(t)
+	running(t, i, true)
+	second := must(approval.Load(t.Context(), hub.Store, finding.Incident(), 2))(t).Value
+	if second.Round != 2 || second.Status != approval.StatusOpen {
+		t.Errorf("the second request is round %d, %s", second.Round, second.Status)
+	}
+	check(t, world.Until(t.Context(), 20*time.Second, "a second invitation", func(ctx context.Context) (bool, error) {
+		all, err := hub.Invitations(ctx, finding.Incident())
+		return len(all) == 4, err
+	}))
+	decide(t, finding.Incident(), world.ToDestroy, "reject", i.ID, "alice") // the latest link
+	run := must(hub.End(t.Context(), arn))(t)
+	path(t, run, after(asked, "Eradicate", "Changed?", "RequestApproval", "Approved?", "CloseRejected", "ApprovalRejected")...)
+	if got, want := transitions(run), 8+2*3+2*1+4; got != want {
+		t.Errorf("%d transitions, want %d", got, want)
+	}
+	running(t, i, true)
+	isolated(t, i, true)
+}

@@ -26,7 +26,7 @@ func TestFindingsThatMayNotActAreRecorded(t *testing.T) {
 		event world.Event
 		says  string
 	}{
-		"no resources":               {sample(t, "guardduty-no-resources"), ""},
+		"no resources":               {sample(t, "guardduty-no-resources"), "names none"},
 		"an unknown account":         {sample(t, "guardduty-unknown-account"), "333333333333"},
 		"a region that is not ours":  {sample(t, "guardduty-region-not-enabled"), "eu-central-1"},
 		"a sample":                   {sample(t, "guardduty-sample"), "sample"},

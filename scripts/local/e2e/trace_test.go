@@ -121,6 +121,16 @@ func TestTheTaskTokenIsNowhere(t *testing.T) {
 			t.Errorf("there was no %s to search", kind)
 		}
 	}
+	// the search finds what is there: the incident in logs, messages, pages and states, the token in the ledger
+	for _, kind := range []string{"log", "queue", "output", "states", "page"} {
+		found := false
+		for name, text := range all {
+			found = found || strings.HasPrefix(name, kind) && strings.Contains(text, finding.Incident())
+		}
+		if !found {
+			t.Errorf("no %s names %s: the search cannot be right", kind, finding.Incident())
+		}
+	}
 	for token := range tokens {
 		for _, spelling := range spellings(token) {
 			for name, text := range all {

@@ -2,10 +2,12 @@ package world
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -137,3 +139,42 @@ func (p *Platform) Decided(since time.Time, keep func(Decision) bool) ([]Decisio
 	}
 	return out, lines.Err()
 }
+
+// Tail gives the decisions as they come, from when it was made.
+type Tail struct {
+	file *os.File
+	rest []byte
+}
+
+// Tail begins at the end of what has been decided.
+func (p *Platform) Tail() (*Tail, error) {
+	f, err := os.Open(p.Decisions)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := f.Seek(0, io.SeekEnd); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &Tail{file: f}, nil
+}
+
+// Next gives what has come since the last time.
+func (t *Tail) Next() ([]Decision, error) {
+	more, err := io.ReadAll(t.file)
+	if err != nil {
+		return nil, err
+	}
+	lines := bytes.Split(append(t.rest, more...), []byte("\n"))
+	t.rest = lines[len(lines)-1]
+	var out []Decision
+	for _, line := range lines[:len(lines)-1] {
+		var d Decision
+		if json.Unmarshal(line, &d) == nil {
+			out = append(out, d)
+		}
+	}
+	return out, nil
+}
+
+// Close ends it.
+func (t *Tail) Close() error { return t.file.Close() }

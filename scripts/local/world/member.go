@@ -88,6 +88,20 @@ func (m *Member) net(ctx context.Context) (*network, error) {
 	return n, nil
 }
 
+// AddVolume attaches a further volume to an instance.
+func (m *Member) AddVolume(ctx context.Context, id string) error {
+	i, err := m.describe(ctx, id)
+	if err != nil {
+		return err
+	}
+	v, err := m.EC2.CreateVolume(ctx, &ec2.CreateVolumeInput{AvailabilityZone: i.Placement.AvailabilityZone, Size: aws.Int32(5)})
+	if err != nil {
+		return err
+	}
+	_, err = m.EC2.AttachVolume(ctx, &ec2.AttachVolumeInput{InstanceId: &id, VolumeId: v.VolumeId, Device: aws.String("/dev/sdx")})
+	return err
+}
+
 // Group makes a security group that lets one port in, from everywhere, IPv4 and IPv6.
 func (m *Member) Group(ctx context.Context, vpc, name string, port int32) (string, error) {
 	g, err := m.EC2.CreateSecurityGroup(ctx, &ec2.CreateSecurityGroupInput{GroupName: &name, Description: &name, VpcId: &vpc})
@@ -99,6 +113,13 @@ func (m *Member) Group(ctx context.Context, vpc, name string, port int32) (strin
 		IpRanges: []ec2types.IpRange{{CidrIp: aws.String("0.0.0.0/0")}}, Ipv6Ranges: []ec2types.Ipv6Range{{CidrIpv6: aws.String("::/0")}},
 	}}})
 	return aws.ToString(g.GroupId), err
+}
+
+// Leave has the next instance made in a new VPC.
+func (m *Member) Leave() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.network = nil
 }
 
 // Instance makes an instance with two interfaces (groups web and admin, with IPv6 addresses) and two volumes. With a role's
