@@ -98,6 +98,9 @@ func (a *artifacts) put(ctx context.Context, name, extension string, content []b
 	sum := sha256.Sum256(content)
 	key := name + "/" + hex.EncodeToString(sum[:16]) + extension
 	a.seen++
+	if extension == ".yaml" && a.texts != nil {
+		a.texts[a.url(key)] = content
+	}
 	_, err := a.api.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &a.bucket, Key: &key, ExpectedBucketOwner: &a.account})
 	if err == nil {
 		return key, nil

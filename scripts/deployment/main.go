@@ -66,6 +66,7 @@ type session struct {
 	plan      bool
 	out, log  io.Writer
 	begun     time.Time
+	texts     map[string][]byte // of the templates that were packaged, by URL
 }
 
 func run(ctx context.Context, root string, args []string, out, log io.Writer) error {
@@ -73,7 +74,7 @@ func run(ctx context.Context, root string, args []string, out, log io.Writer) er
 		fmt.Fprint(log, usage)
 		return errors.New("say what to deploy: " + names())
 	}
-	s := &session{root: root, out: out, log: log, begun: time.Now()}
+	s := &session{root: root, out: out, log: log, begun: time.Now(), texts: map[string][]byte{}}
 	for _, c := range commands {
 		if c.name == args[0] {
 			return c.do(s, ctx, args[1:])

@@ -23,6 +23,8 @@ type stackAPI interface {
 	ExecuteChangeSet(context.Context, *cloudformation.ExecuteChangeSetInput, ...func(*cloudformation.Options)) (*cloudformation.ExecuteChangeSetOutput, error)
 	DeleteChangeSet(context.Context, *cloudformation.DeleteChangeSetInput, ...func(*cloudformation.Options)) (*cloudformation.DeleteChangeSetOutput, error)
 	DeleteStack(context.Context, *cloudformation.DeleteStackInput, ...func(*cloudformation.Options)) (*cloudformation.DeleteStackOutput, error)
+	DescribeStackResources(context.Context, *cloudformation.DescribeStackResourcesInput, ...func(*cloudformation.Options)) (*cloudformation.DescribeStackResourcesOutput, error)
+	GetTemplate(context.Context, *cloudformation.GetTemplateInput, ...func(*cloudformation.Options)) (*cloudformation.GetTemplateOutput, error)
 	DescribeStackEvents(context.Context, *cloudformation.DescribeStackEventsInput, ...func(*cloudformation.Options)) (*cloudformation.DescribeStackEventsOutput, error)
 }
 
@@ -135,10 +137,11 @@ func (s *stack) deploy(ctx context.Context, src source, given map[string]string,
 		return nil
 	}
 	if s.plan {
-		for _, line := range changes {
-			fmt.Fprintln(s.out, line)
+		parts, err := s.outline(ctx, src, installed)
+		if err == nil {
+			s.show(s.out, parts, changes, parameters, installed)
 		}
-		return s.discard(ctx, set, installed == nil)
+		return errors.Join(err, s.discard(ctx, set, installed == nil))
 	}
 	s.say("stack %s: %d changes", s.name, len(changes))
 	watch := s.watch()
