@@ -184,10 +184,19 @@ func (s *stack) show(w io.Writer, parts []part, lines []string, parameters []typ
 			looks = append(looks, second(c)...)
 		}
 	}
+	var more []string // what changes because a parameter does: only CloudFormation knows
 	for _, line := range lines {
-		if verb := strings.Fields(line)[0]; verb == "REPLACE" || verb == "remove" {
-			looks = append(looks, "CloudFormation: "+strings.Join(strings.Fields(line), " "))
+		words := strings.Fields(line)
+		if words[0] == "REPLACE" || words[0] == "remove" {
+			looks = append(looks, "CloudFormation: "+strings.Join(words, " "))
 		}
+		listed := func(p part) bool { return slices.ContainsFunc(p.changes, func(c change) bool { return c.id == words[1] }) }
+		if installed != nil && !slices.ContainsFunc(parts, listed) {
+			more = append(more, "  "+line)
+		}
+	}
+	if len(more) > 0 {
+		fmt.Fprintf(w, "\nBy parameters\n%s\n", strings.Join(more, "\n"))
 	}
 	if len(looks) > 0 {
 		fmt.Fprintf(w, "\nLook twice\n")
@@ -195,7 +204,7 @@ func (s *stack) show(w io.Writer, parts []part, lines []string, parameters []typ
 			fmt.Fprintf(w, "  %s\n", l)
 		}
 	}
-	fmt.Fprintf(w, "\nIn all: %d to add, %d to modify, %d to remove. Nothing was changed.\n", count["add"], count["modify"], count["remove"])
+	fmt.Fprintf(w, "\nIn all: %d to add, %d to modify, %d to remove, %d by parameters. Nothing was changed.\n", count["add"], count["modify"], count["remove"], len(more))
 }
 
 // showParameters prints what is configured, and what it was.

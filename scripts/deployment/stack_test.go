@@ -247,7 +247,7 @@ Look twice
   Ledger holds data: modify (BillingMode, DeletionPolicy)
   Role may act on every resource: RoleLogs (logs:A, logs:B)
 
-In all: 1 to add, 1 to modify, 1 to remove. Nothing was changed.
+In all: 1 to add, 1 to modify, 1 to remove, 0 by parameters. Nothing was changed.
 `
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Error(diff)

@@ -121,13 +121,16 @@ func (s *session) left(ctx context.Context, store ledger.Store, tolerated bool) 
 
 // remove deletes a stack and waits until it is gone.
 func (s *stack) remove(ctx context.Context, now *types.Stack) error {
+	gone := *s
+	gone.name = *now.StackId // a deleted stack is found by its id only
+	watch := gone.watch()
+	if err := watch.skip(ctx); err != nil {
+		return err
+	}
 	s.say("stack %s: deleting it", s.name)
 	if _, err := s.api.DeleteStack(ctx, &cloudformation.DeleteStackInput{StackName: now.StackId}); err != nil {
 		return fmt.Errorf("delete stack %s: %w", s.name, err)
 	}
-	gone := *s
-	gone.name = *now.StackId // a deleted stack is found by its id only
-	watch := gone.watch()
 	var last types.StackStatus
 	err := s.await(ctx, func() (bool, error) {
 		is, err := gone.describe(ctx)
