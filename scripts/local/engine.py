@@ -43,6 +43,7 @@ ORDER = (
     "function_properties",
     "role_boundary",
     "waits",
+    "kept_connections",
 )
 
 
