@@ -10,7 +10,7 @@ from ministack.services import organizations
 
 
 def apply():
-    own, describe = iam._principal_org_id, organizations._describe_organization
+    own, describe = iam._principal_org_id, organizations._DISPATCH["DescribeOrganization"]
 
     def organization_id(account):
         return home["Id"] if (home := organization_of(account)) else own(account)
@@ -20,7 +20,7 @@ def apply():
         return organizations._json(200, {"Organization": dict(home)}) if home else describe(payload)
 
     iam._principal_org_id = organization_id
-    organizations._describe_organization = described
+    organizations._DISPATCH["DescribeOrganization"] = described
 
 
 def organization_of(account):
