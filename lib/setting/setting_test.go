@@ -66,15 +66,15 @@ func TestReadKeepsForAMinute(t *testing.T) {
 
 func TestWhatCannotBeReadStopsActing(t *testing.T) {
 	for name, c := range map[string]struct{ key, value, says string }{
-		"missing":         {"/firebreak/accounts", "", "/firebreak/accounts"},
-		"not JSON":        {"/firebreak/playbook", "{", "/firebreak/playbook"},
-		"an unknown key":  {"/firebreak/approval", `{"linkAlone":"none","hours":{"":24},"linkalnoe":1}`, "linkalnoe"},
-		"a bad value":     {"/firebreak/approval", `{"linkAlone":"always","hours":{"":24}}`, "always"},
-		"no default":      {"/firebreak/approval", `{"linkAlone":"none","hours":{}}`, "hours"},
+		"missing":           {"/firebreak/accounts", "", "/firebreak/accounts"},
+		"not JSON":          {"/firebreak/playbook", "{", "/firebreak/playbook"},
+		"an unknown key":    {"/firebreak/approval", `{"linkAlone":"none","hours":{"":24},"linkalnoe":1}`, "linkalnoe"},
+		"a bad value":       {"/firebreak/approval", `{"linkAlone":"always","hours":{"":24}}`, "always"},
+		"no default":        {"/firebreak/approval", `{"linkAlone":"none","hours":{}}`, "hours"},
 		"a lock of nothing": {"/firebreak/forensics", `{"account":"333333333333","lockMode":"none","lockDays":1}`, "lockMode"},
 		"a lock of no days": {"/firebreak/forensics", `{"account":"333333333333","lockMode":"compliance","lockDays":0}`, "lockDays"},
-		"no settle time":  {"/firebreak/action", `{"settleMilliseconds":0,"leaseSeconds":90}`, "settleMilliseconds"},
-		"an empty source": {"/firebreak/playbook", `{"source":""}`, "source"},
+		"no settle time":    {"/firebreak/action", `{"settleMilliseconds":0,"leaseSeconds":90}`, "settleMilliseconds"},
+		"an empty source":   {"/firebreak/playbook", `{"source":""}`, "source"},
 	} {
 		values := maps.Clone(good)
 		if values[c.key] = c.value; c.value == "" {
