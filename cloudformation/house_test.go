@@ -16,7 +16,7 @@ func TestNoActionHasAWildcard(t *testing.T) {
 				t.Errorf("%s: %s says what it does not mean: name what is meant", s.in, s.sid())
 			}
 			for _, a := range list(at(s.node, "Action")) {
-				if strings.Contains(a, "*") {
+				if s.allows() && strings.Contains(a, "*") {
 					t.Errorf("%s: %s has the action %s", s.in, s.sid(), a)
 				}
 			}

@@ -323,13 +323,25 @@ func (r *run) answer(state string, q *http.Request, body []byte) answer {
 	case strings.HasPrefix(state, "DeadLetter"):
 		sum := md5.Sum(payload)
 		return says(map[string]string{"MessageId": "1", "MD5OfMessageBody": hex.EncodeToString(sum[:])})
-	case strings.HasPrefix(state, "Close"):
+	case state == "PlanRelease":
+		return gives("plan-release/release")
+	case state == "CloseRelease":
+		return gives("close-release/released")
+	case closing(payload):
 		var request incident.CloseRequest
 		_ = json.Unmarshal(payload, &request)
 		return gives("close-incident/" + asl.Folder(strings.TrimPrefix(string(request.Ending), "Approval")))
 	default:
-		return gives(folder + "/applied")
+		var request incident.Request
+		_ = json.Unmarshal(payload, &request)
+		return gives(folder + "/" + map[bool]string{true: "restored", false: "applied"}[request.Mode.Undoes()])
 	}
+}
+
+// closing tells whether a payload is for close-incident: nothing else claims an ending.
+func closing(payload []byte) bool {
+	var in map[string]json.RawMessage
+	return json.Unmarshal(payload, &in) == nil && in["ending"] != nil
 }
 
 // takes decodes a payload strictly into the type that the function takes, and looks for what must not be missing.
@@ -350,7 +362,21 @@ func (r *run) takes(state string, payload []byte) error {
 			err = first(err, fmt.Errorf("token, round or steps are missing"))
 		}
 		return first(err, named(in.State, state, in.Execution))
-	case strings.HasPrefix(state, "Close"):
+	case state == "PlanRelease":
+		var in struct {
+			Release   incident.Release   `json:"release"`
+			Execution incident.Execution `json:"execution"`
+			State     incident.State     `json:"state"`
+		}
+		return first(strict(payload, &in), named(in.State, state, in.Execution))
+	case state == "CloseRelease":
+		var in incident.ReleaseCloseRequest
+		err := strict(payload, &in)
+		if in.Results == nil || in.Release.Steps == nil || in.Release.Incident.ID == "" {
+			err = first(err, fmt.Errorf("results, the release or its incident are missing"))
+		}
+		return first(err, named(in.State, state, in.Execution))
+	case closing(payload):
 		var in incident.CloseRequest
 		err := strict(payload, &in)
 		if in.Contain == nil || in.Eradicate == nil || in.Incident.ID == "" {
@@ -360,15 +386,15 @@ func (r *run) takes(state string, payload []byte) error {
 	case strings.HasPrefix(state, "DeadLetter"):
 		var in incident.DeadLetter
 		err := strict(payload, &in)
-		if in.Layer == "" || in.Execution == "" || in.Error == "" || in.Cause == "" || (in.Layer == "action") != (in.Step != nil) {
+		if in.Layer == "" || in.Execution == "" || in.Error == "" || in.Cause == "" || in.Layer != "release" && (in.Layer == "action") != (in.Step != nil) {
 			err = first(err, fmt.Errorf("layer, execution, error, cause or step are missing"))
 		}
 		return err
 	default:
 		var in incident.Request
 		err := strict(payload, &in)
-		if in.Mode != incident.Apply || in.Incident.ID == "" || asl.Folder(state) != in.Step.Action {
-			err = first(err, fmt.Errorf("mode, incident or step are not as they should be"))
+		if in.Mode != incident.Apply && !in.Mode.Undoes() || in.Mode.Undoes() != (in.Why != "") || in.Incident.ID == "" || asl.Folder(state) != in.Step.Action {
+			err = first(err, fmt.Errorf("mode, incident, step or who asked are not as they should be"))
 		}
 		return first(err, named(in.State, state, in.Execution))
 	}

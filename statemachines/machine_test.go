@@ -4,6 +4,7 @@ package statemachines
 import (
 	"bytes"
 	"encoding/json"
+	"iter"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -30,8 +31,8 @@ var (
 	sqsTransients = []string{"SQS.SdkClientException", "SQS.SqsException", "SQS.AmazonSQSException"}
 )
 
-// outsideTheMachine are the functions that no state invokes: people and clocks do.
-var outsideTheMachine = []string{"approvals", "sweep"}
+// outsideTheMachine are the functions that no state invokes: people, clocks, EBS and AWS Config do.
+var outsideTheMachine = []string{"approvals", "hipaa-phi-encryption-check", "patient-data-access-logging", "preserve-evidence", "sweep"}
 
 func load(t *testing.T) asl.Machine {
 	t.Helper()
@@ -40,35 +41,74 @@ func load(t *testing.T) asl.Machine {
 	return m
 }
 
+// machines are all of them, by file.
+func machines(t *testing.T) map[string]asl.Machine {
+	t.Helper()
+	files, err := filepath.Glob("*.asl.json")
+	must(t, err)
+	out := map[string]asl.Machine{}
+	for _, f := range files {
+		out[f], err = asl.Load(f)
+		must(t, err)
+	}
+	return out
+}
+
+// states are those of all machines.
+func states(t *testing.T) iter.Seq[asl.State] {
+	all := machines(t)
+	return func(yield func(asl.State) bool) {
+		for _, m := range all {
+			for s := range m.All() {
+				if !yield(s) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// levels are those of all machines.
+func levels(t *testing.T) (out []asl.Machine) {
+	for _, m := range machines(t) {
+		out = append(out, m.Levels()...)
+	}
+	return out
+}
+
 func isTask(s asl.State) bool   { return s.Type == "Task" }
 func isInvoke(s asl.State) bool { return strings.Contains(s.Resource, ":lambda:invoke") }
 func isLetter(s asl.State) bool { return strings.HasSuffix(s.Resource, ":sqs:sendMessage") }
 
 func TestEveryStateIsReachable(t *testing.T) {
-	names := map[string]bool{}
-	for _, level := range load(t).Levels() {
-		reached, err := level.Reachable()
-		must(t, err)
-		for _, s := range level.States {
-			if !reached[s.Name] {
-				t.Errorf("%s cannot be reached", s.Name)
+	for file, m := range machines(t) {
+		names := map[string]bool{}
+		for _, level := range m.Levels() {
+			reached, err := level.Reachable()
+			must(t, err)
+			for _, s := range level.States {
+				if !reached[s.Name] {
+					t.Errorf("%s: %s cannot be reached", file, s.Name)
+				}
+				if names[s.Name] {
+					t.Errorf("%s: %s is there at two levels", file, s.Name)
+				}
+				names[s.Name] = true
 			}
-			if names[s.Name] {
-				t.Errorf("%s is there at two levels", s.Name)
-			}
-			names[s.Name] = true
 		}
 	}
 }
 
 func TestMachineIsJSONata(t *testing.T) {
-	if m := load(t); m.QueryLanguage != "JSONata" {
-		t.Errorf("QueryLanguage is %q", m.QueryLanguage)
+	for file, m := range machines(t) {
+		if m.QueryLanguage != "JSONata" {
+			t.Errorf("%s: QueryLanguage is %q", file, m.QueryLanguage)
+		}
 	}
 }
 
 func TestTasksEndInTime(t *testing.T) {
-	for s := range load(t).All() {
+	for s := range states(t) {
 		if !isTask(s) {
 			continue
 		}
@@ -90,7 +130,7 @@ func TestTasksOutliveTheirFunctions(t *testing.T) {
 		must(t, err)
 		limits[m[1]] = float64(seconds)
 	}
-	for s := range load(t).All() {
+	for s := range states(t) {
 		if !isInvoke(s) {
 			continue
 		}
@@ -104,7 +144,7 @@ func TestTasksOutliveTheirFunctions(t *testing.T) {
 }
 
 func TestTasksRetryNamedTransientsOnly(t *testing.T) {
-	for s := range load(t).All() {
+	for s := range states(t) {
 		if !isTask(s) {
 			continue
 		}
@@ -132,7 +172,7 @@ func TestTasksRetryNamedTransientsOnly(t *testing.T) {
 // delay on average.
 func TestBusyIsRetriedLongerThanALease(t *testing.T) {
 	const lease = 90 // seconds
-	for s := range load(t).All() {
+	for s := range states(t) {
 		for _, r := range s.Retry {
 			if !slices.Contains(r.ErrorEquals, string(fault.Busy)) {
 				continue
@@ -150,7 +190,7 @@ func TestBusyIsRetriedLongerThanALease(t *testing.T) {
 }
 
 func TestCatchersAreNamedFirstAndCatchAllLast(t *testing.T) {
-	for s := range load(t).All() {
+	for s := range states(t) {
 		if !isTask(s) && s.Type != "Map" {
 			continue
 		}
@@ -169,7 +209,7 @@ func TestCatchersAreNamedFirstAndCatchAllLast(t *testing.T) {
 
 // Whatever fails ends in a dead letter. A dead letter that cannot be sent ends the same way without it, and says so.
 func TestFailuresEndInADeadLetter(t *testing.T) {
-	for _, level := range load(t).Levels() {
+	for _, level := range levels(t) {
 		for _, s := range level.States {
 			for _, c := range s.Catch {
 				next := at(level, c.Next)
@@ -198,7 +238,7 @@ func TestErrorNamesExist(t *testing.T) {
 	for _, n := range fault.Names() {
 		known = append(known, string(n))
 	}
-	for s := range load(t).All() {
+	for s := range states(t) {
 		var names []string
 		for _, r := range s.Retry {
 			names = append(names, r.ErrorEquals...)
@@ -215,26 +255,28 @@ func TestErrorNamesExist(t *testing.T) {
 }
 
 func TestPlaceholdersAreKnownAndInsideStrings(t *testing.T) {
-	text, err := os.ReadFile("respond.asl.json")
-	must(t, err)
-	var tree any
-	must(t, json.Unmarshal(text, &tree)) // valid before substitution: none stands outside a string
-	known := []string{"Partition", "ActionDeadLetters", "IncidentDeadLetters"}
-	for s := range load(t).All() {
-		if isInvoke(s) {
-			known = append(known, function(s))
+	for file, m := range machines(t) {
+		text, err := os.ReadFile(file)
+		must(t, err)
+		var tree any
+		must(t, json.Unmarshal(text, &tree)) // valid before substitution: none stands outside a string
+		known := []string{"Partition", "ActionDeadLetters", "IncidentDeadLetters"}
+		for s := range m.All() {
+			if isInvoke(s) {
+				known = append(known, function(s))
+			}
 		}
-	}
-	var inside []string
-	asl.Walk(tree, func(_, v string) { inside = append(inside, asl.Placeholders([]byte(v))...) })
-	slices.Sort(inside)
-	inside = slices.Compact(inside)
-	if diff := cmp.Diff(inside, asl.Placeholders(text)); diff != "" {
-		t.Errorf("placeholders that are keys:\n%s", diff)
-	}
-	for _, p := range inside {
-		if !slices.Contains(known, p) {
-			t.Errorf("${%s} is not a known placeholder", p)
+		var inside []string
+		asl.Walk(tree, func(_, v string) { inside = append(inside, asl.Placeholders([]byte(v))...) })
+		slices.Sort(inside)
+		inside = slices.Compact(inside)
+		if diff := cmp.Diff(inside, asl.Placeholders(text)); diff != "" {
+			t.Errorf("%s: placeholders that are keys:\n%s", file, diff)
+		}
+		for _, p := range inside {
+			if !slices.Contains(known, p) {
+				t.Errorf("%s: ${%s} is not a known placeholder", file, p)
+			}
 		}
 	}
 }
@@ -247,9 +289,8 @@ func function(s asl.State) string {
 
 // A state is named after its function's folder; the closing states, one for each ending, share one.
 func TestStatesAreNamedAfterTheirFunctions(t *testing.T) {
-	m := load(t)
 	invoked := map[string]bool{}
-	for s := range m.All() {
+	for s := range states(t) {
 		if !isTask(s) {
 			continue
 		}
@@ -260,7 +301,7 @@ func TestStatesAreNamedAfterTheirFunctions(t *testing.T) {
 			continue
 		}
 		want := s.Name
-		if strings.HasPrefix(s.Name, "Close") {
+		if payload, _ := s.Arguments["Payload"].(map[string]any); payload["ending"] != nil {
 			want = "CloseIncident"
 		}
 		if got := function(s); got != want+"Function" {
@@ -283,9 +324,10 @@ func TestStatesAreNamedAfterTheirFunctions(t *testing.T) {
 }
 
 func TestActionsAreChosenByTheirFolder(t *testing.T) {
-	m := load(t)
-	for _, question := range []string{"WhichAction?", "WhichEradication?"} {
-		s, _ := m.State(question)
+	for s := range states(t) {
+		if !strings.HasPrefix(s.Name, "Which") {
+			continue
+		}
 		for _, r := range s.Choices {
 			if want := "{% $states.input.action = '" + asl.Folder(r.Next) + "' %}"; r.Condition != want {
 				t.Errorf("%s is chosen by %s, want %s", r.Next, r.Condition, want)
@@ -325,7 +367,7 @@ func TestEndingsAreTheVocabulary(t *testing.T) {
 
 // What no rule of a Choice knows is a dead letter, or a closing that looks at the outcomes itself; never an ending.
 func TestChoicesDefaultToWhatIsSafe(t *testing.T) {
-	for _, level := range load(t).Levels() {
+	for _, level := range levels(t) {
 		for _, s := range level.States {
 			if s.Type != "Choice" {
 				continue
@@ -335,7 +377,7 @@ func TestChoicesDefaultToWhatIsSafe(t *testing.T) {
 			}
 			next := at(level, s.Default)
 			unknown := next.Type == "Pass" && isLetter(at(level, next.Next))
-			closing := isInvoke(next) && function(next) == "CloseIncidentFunction"
+			closing := isInvoke(next) && strings.HasPrefix(function(next), "Close")
 			if !isLetter(next) && !unknown && !closing {
 				t.Errorf("%s leads by default to %q", s.Name, s.Default)
 			}
@@ -351,7 +393,7 @@ var (
 
 func TestExpressionsKeepToTheDialect(t *testing.T) {
 	functions := []string{"count", "exists", "merge", "not", "string"}
-	for s := range load(t).All() {
+	for s := range states(t) {
 		for _, e := range s.Expressions() {
 			if len(e.Text) > 80 {
 				t.Errorf("%s %s has %d characters: %s", s.Name, e.Where, len(e.Text), e.Text)
@@ -419,16 +461,22 @@ func TestFindingStaysWithClassifyFinding(t *testing.T) {
 }
 
 func TestCleanOutcomesAreThoseThatCount(t *testing.T) {
-	var want []any
+	var want, undone []any
 	for _, o := range []incident.Outcome{incident.Applied, incident.Already, incident.Planned, incident.Gone, incident.Refused,
 		incident.Restored, incident.Held, incident.Drifted, incident.Changed, incident.Failed} {
 		if o.Contains() {
 			want = append(want, string(o))
 		}
+		if o.Releases() {
+			undone = append(undone, string(o))
+		}
 	}
-	s, _ := load(t).State("ClassifyFinding")
-	if diff := cmp.Diff(want, s.Assign["clean"]); diff != "" {
-		t.Errorf("$clean (-want +got):\n%s", diff)
+	for file, want := range map[string][]any{"respond.asl.json": want, "release.asl.json": undone} {
+		m := machines(t)[file]
+		s, _ := m.State(m.StartAt)
+		if diff := cmp.Diff(any(want), s.Assign["clean"]); diff != "" {
+			t.Errorf("$clean of %s (-want +got):\n%s", file, diff)
+		}
 	}
 }
 
@@ -454,8 +502,10 @@ func TestGoldenResultsAreOfTheirTypes(t *testing.T) {
 				continue // what it keeps in the ledger
 			}
 			into = &incident.Verdict{}
-		case folder == "close-incident":
+		case folder == "close-incident", folder == "close-release":
 			into = &incident.Closing{}
+		case folder == "plan-release":
+			into = &incident.ReleasePlan{}
 		case slices.Contains(outsideTheMachine, folder):
 			continue
 		default:

@@ -5,19 +5,18 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
 
 	"firebreak/lib/action"
+	"firebreak/lib/bucket"
 	"firebreak/lib/fault"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
-	"github.com/aws/smithy-go"
 )
 
 // grants keeps what was said of the latest bucket's policy and grants, so that one call reads them once. They are no owned
@@ -43,7 +42,7 @@ func (g *grants) read(ctx context.Context, api reads, c action.Call) {
 	name, owner := c.Target.Name(), c.Target.Account
 	policy, err := api.GetBucketPolicy(ctx, &s3.GetBucketPolicyInput{Bucket: &name, ExpectedBucketOwner: &owner})
 	switch {
-	case answered(err, "NoSuchBucketPolicy"):
+	case bucket.Answered(err, "NoSuchBucketPolicy"):
 		g.lines = append(g.lines, "bucket policy: none")
 	case err != nil:
 		g.lines = append(g.lines, fmt.Sprintf("bucket policy: could not be read (%s)", fault.NameOf(err)))
@@ -102,29 +101,4 @@ func public(grants []types.Grant) string {
 	}
 	slices.Sort(open)
 	return ", open: " + strings.Join(open, ", ")
-}
-
-// bucket gives the bucket's name. Errors: BadInput for an object or anything else.
-func bucket(c action.Call) (string, error) {
-	if c.Target.Service != "s3" || c.Target.Resource == "" || strings.ContainsAny(c.Target.Resource, "/*?") {
-		return "", fault.New(fault.BadInput, "%s is not an S3 bucket", c.Target.ARN)
-	}
-	return c.Target.Resource, nil
-}
-
-// answered tells whether S3 answered with that error code.
-func answered(err error, code string) bool {
-	var api smithy.APIError
-	return errors.As(err, &api) && api.ErrorCode() == code
-}
-
-// said makes action.ErrGone of a bucket that does not exist and says what was being done otherwise.
-func said(err error, format string, args ...any) error {
-	switch {
-	case err == nil:
-		return nil
-	case answered(err, "NoSuchBucket"):
-		return action.ErrGone
-	}
-	return fmt.Errorf(format+": %w", append(args, err)...)
 }

@@ -15,6 +15,7 @@ import (
 	"firebreak/lib/account"
 	"firebreak/lib/action"
 	"firebreak/lib/boot"
+	"firebreak/lib/bucket"
 	"firebreak/lib/fault"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -24,8 +25,8 @@ import (
 
 // reads are the calls that look, made as the Read role.
 type reads interface {
+	bucket.API
 	GetPublicAccessBlock(context.Context, *s3.GetPublicAccessBlockInput, ...func(*s3.Options)) (*s3.GetPublicAccessBlockOutput, error)
-	GetBucketTagging(context.Context, *s3.GetBucketTaggingInput, ...func(*s3.Options)) (*s3.GetBucketTaggingOutput, error)
 	GetBucketPolicy(context.Context, *s3.GetBucketPolicyInput, ...func(*s3.Options)) (*s3.GetBucketPolicyOutput, error)
 	GetBucketAcl(context.Context, *s3.GetBucketAclInput, ...func(*s3.Options)) (*s3.GetBucketAclOutput, error)
 }
@@ -46,7 +47,7 @@ type blocking struct {
 var flags = []string{"BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"}
 
 func (b blocking) Observe(ctx context.Context, c action.Call) (action.State, error) {
-	name, err := bucket(c)
+	name, err := bucket.Name(c.Target)
 	if err != nil {
 		return nil, err
 	}
@@ -58,11 +59,11 @@ func (b blocking) Observe(ctx context.Context, c action.Call) (action.State, err
 	out, err := api.GetPublicAccessBlock(ctx, &s3.GetPublicAccessBlockInput{Bucket: &name, ExpectedBucketOwner: &c.Target.Account})
 	s := action.State{}
 	switch {
-	case answered(err, "NoSuchPublicAccessBlockConfiguration"):
+	case bucket.Answered(err, "NoSuchPublicAccessBlockConfiguration"):
 		for _, f := range flags {
 			s[f] = ""
 		}
-	case answered(err, "NoSuchBucket"):
+	case bucket.Answered(err, "NoSuchBucket"):
 		return nil, action.ErrGone
 	case err != nil:
 		return nil, fmt.Errorf("read the public access block of bucket %s: %w", name, err)
@@ -109,7 +110,7 @@ func (b blocking) Restore(ctx context.Context, c action.Call, _, before action.S
 	}
 	name := c.Target.Name()
 	_, err = api.DeletePublicAccessBlock(ctx, &s3.DeletePublicAccessBlockInput{Bucket: &name, ExpectedBucketOwner: &c.Target.Account})
-	return said(err, "remove the public access block of bucket %s", name)
+	return bucket.Said(err, "remove the public access block of bucket %s", name)
 }
 
 func (b blocking) put(ctx context.Context, c action.Call, s action.State) error {
@@ -125,31 +126,16 @@ func (b blocking) put(ctx context.Context, c action.Call, s action.State) error 
 			BlockPublicPolicy: aws.Bool(s["BlockPublicPolicy"] == "true"), RestrictPublicBuckets: aws.Bool(s["RestrictPublicBuckets"] == "true"),
 		},
 	})
-	return said(err, "set the public access block of bucket %s", name)
+	return bucket.Said(err, "set the public access block of bucket %s", name)
 }
 
-// Tags reads the bucket's tags.
+// Tags are the bucket's.
 func (b blocking) Tags(ctx context.Context, c action.Call) (map[string]string, error) {
-	name, err := bucket(c)
-	if err != nil {
-		return nil, err
-	}
 	api, err := b.reads(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	out, err := api.GetBucketTagging(ctx, &s3.GetBucketTaggingInput{Bucket: &name, ExpectedBucketOwner: &c.Target.Account})
-	if answered(err, "NoSuchTagSet") {
-		return map[string]string{}, nil
-	}
-	if err != nil {
-		return nil, said(err, "read the tags of bucket %s", name)
-	}
-	tags := map[string]string{}
-	for _, t := range out.TagSet {
-		tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
-	}
-	return tags, nil
+	return bucket.Tags(ctx, api, c.Target)
 }
 
 func (b blocking) Notes(c action.Call, _ action.State) []string { return b.grants.notes(c) }

@@ -22,6 +22,7 @@ import (
 	"firebreak/lib/finding"
 	"firebreak/lib/incident"
 	"firebreak/lib/ledger"
+	"firebreak/lib/owner"
 	"firebreak/lib/playbook"
 	"firebreak/lib/setting"
 
@@ -53,8 +54,10 @@ type handler struct {
 	machine  machine
 	respond  string // ARN of the machine
 	decode   func([]byte) ([]finding.Finding, error)
-	load     func(source string) (*playbook.Book, error)
-	now      func() time.Time
+	load     func(context.Context, setting.Playbook) (*playbook.Book, error)
+	// keys reads in the finding's account whose keys are.
+	keys func(context.Context, finding.Finding) (keys, error)
+	now  func() time.Time
 }
 
 // input is what the machine's first state passes on. Event is the execution's whole input.
@@ -90,38 +93,80 @@ func (h handler) handle(ctx context.Context, in input) (incident.Decision, error
 	if err := h.keep(ctx, in, f.IncidentID()); err != nil {
 		return incident.Decision{}, err
 	}
-	if reason := f.Idle(); reason != "" {
+	reason := f.Idle()
+	if ours, err := h.ours(ctx, f); err != nil {
+		return incident.Decision{}, err
+	} else if ours {
+		reason = "Firebreak made this call itself, for " + f.Caller.SourceIdentity
+	}
+	if reason != "" {
 		return h.aside(ctx, in, f, reason)
 	}
-	d, eligible, err := h.decide(ctx, f)
+	c, err := h.decide(ctx, &f)
 	if err != nil {
 		return incident.Decision{}, fmt.Errorf("decide about finding %s (%s): %w", f.NativeID, f.IncidentID(), err)
 	}
-	return h.take(ctx, in, f, d, eligible)
+	if !c.eligible && c.Disposition == playbook.Record {
+		return h.aside(ctx, in, f, c.Reason)
+	}
+	return h.take(ctx, in, f, c)
 }
 
-// decide asks the settings whether the finding may be acted on, then the playbook.
-func (h handler) decide(ctx context.Context, f finding.Finding) (d playbook.Decision, eligible bool, err error) {
+// ours tells whether Firebreak made the API call that the finding is about: with one of its roles, and for an incident that the
+// ledger knows. The role alone proves little and the session's name nothing: anybody who may take a role chooses that.
+func (h handler) ours(ctx context.Context, f finding.Finding) (bool, error) {
+	if !f.Ours() || f.Caller.SourceIdentity == "" {
+		return false, nil
+	}
+	it, err := ledger.Load[ledger.Incident](ctx, h.store, ledger.IncidentKey(f.Caller.SourceIdentity))
+	return it.Exists(), err
+}
+
+// choice is what is to be done about a finding, and who hears of it.
+type choice struct {
+	playbook.Decision
+	told ledger.Told
+	// eligible: it may be acted on, by its account, its region and what it says of itself.
+	eligible bool
+}
+
+// decide asks the settings whether the finding may be acted on, then the playbook. It completes the finding with what the
+// installation knows: the account's organizational unit, and whose the keys are.
+func (h handler) decide(ctx context.Context, f *finding.Finding) (choice, error) {
 	installed, err := h.settings.Read(ctx)
 	if err != nil {
-		return d, false, err
+		return choice{}, err
 	}
 	account, ok := installed.Account(f.Account)
 	if !ok {
-		return outside(f, fmt.Sprintf("account %s is not one that Firebreak looks after", f.Account)), false, nil
+		return outside(*f, fmt.Sprintf("account %s is not one that Firebreak looks after", f.Account)), nil
 	}
 	if !slices.Contains(account.Regions, f.Region) {
-		return outside(f, fmt.Sprintf("region %s of account %s is not enabled", f.Region, f.Account)), false, nil
+		return outside(*f, fmt.Sprintf("region %s of account %s is not enabled", f.Region, f.Account)), nil
 	}
 	guard, err := setting.ReadGuard(ctx, h.store)
 	if err != nil {
-		return d, false, err
+		return choice{}, err
 	}
-	book, err := h.load(installed.Playbook.Source)
+	book, err := h.load(ctx, installed.Playbook)
 	if err != nil {
-		return d, false, err
+		return choice{}, err
 	}
-	return book.Decide(f, guard.Steps), true, nil
+	f.Unit = account.Unit
+	if err := h.own(ctx, f); err != nil {
+		return choice{}, err
+	}
+	c := choice{Decision: book.Decide(*f, guard.Steps), eligible: true}
+	if key, open := ownerless(c.Plan); open {
+		c.Decision = playbook.Tell(*f, "rule "+c.Name+" cannot act: whose the key "+key+" is, is not known")
+	}
+	if f.Doubt != "" {
+		// It does not stand in the way of a copy that may be acted on.
+		c.Rule, c.eligible = outsideRule, false
+	}
+	c.told = owner.Resolve(c.Audience, *f, account)
+	c.told.EscalateMinutes = int(c.Escalate.Minutes())
+	return c, nil
 }
 
 // refuse records an event that holds no finding that Firebreak reads. People hear of it where it claims to hold one.
@@ -133,7 +178,7 @@ func (h handler) refuse(ctx context.Context, in input, r *finding.Refusal) (inci
 	if !r.Tell {
 		return h.aside(ctx, in, f, r.Reason)
 	}
-	return h.take(ctx, in, f, outside(f, r.Reason), false)
+	return h.take(ctx, in, f, outside(f, r.Reason))
 }
 
 // keep puts the raw event into the evidence, under the incident and the execution. A retry puts the same there again.
@@ -158,7 +203,8 @@ func main() {
 	b := boot.Load()
 	h := handler{
 		store: b.Store(), settings: b.Installation(), evidence: s3.NewFromConfig(b.AWS), bucket: b.Env("EVIDENCE"),
-		machine: sfn.NewFromConfig(b.AWS), respond: b.Env("MACHINE"), decode: finding.Decode, load: playbook.Load, now: time.Now,
+		machine: sfn.NewFromConfig(b.AWS), respond: b.Env("MACHINE"), decode: finding.Decode, load: playbook.NewLibrary(s3.NewFromConfig(b.AWS)).Load,
+		keys: keysOf(b.Access()), now: time.Now,
 	}
 	boot.Start(h.handle)
 }

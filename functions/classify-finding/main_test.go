@@ -89,12 +89,21 @@ func installed() setting.Installed {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	w := bareWorld()
+	w.setGuard(t, 25)
+	return w
+}
+
+// bareWorld has no settings of the guard yet.
+func bareWorld() *world {
 	w := &world{store: ledger.NewMemory(), kept: &bucket{kept: map[string]string{}}, runs: &machines{started: map[string]string{}}, clock: start.Add(time.Second)}
 	w.handler = handler{
 		store: w.store, settings: setting.Fixed(installed()), evidence: w.kept, bucket: "firebreak-evidence", machine: w.runs,
-		respond: machineARN, decode: finding.Decode, load: playbook.Load, now: func() time.Time { return w.clock },
+		respond: machineARN, decode: finding.Decode, load: playbook.NewLibrary(nil).Load, now: func() time.Time { return w.clock },
+		keys: func(context.Context, finding.Finding) (keys, error) {
+			return iamKeys{owners: map[string]string{"AKIAIOSFODNN7EXAMPLE": "bob"}}, nil
+		},
 	}
-	w.setGuard(t, 25)
 	return w
 }
 
@@ -164,6 +173,11 @@ func (w *world) timeline(t *testing.T, id string) string {
 }
 
 func event(t *testing.T, name string) []byte {
+	t.Helper()
+	return eventOf(t, name)
+}
+
+func eventOf(t testing.TB, name string) []byte {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join("../../events", name+".json"))
 	if err != nil {
@@ -259,7 +273,7 @@ func TestAFindingBecomesAnIncident(t *testing.T) {
 			Title:   "Credentials for instance role clinic-web used from external IP address.",
 			Account: "222222222222", Region: "us-east-1", Score: 8, Resources: []string{role, instance}, People: []string{role},
 		},
-		Rule: it.Value.Rule, Plan: d.Plan, Outcomes: map[string]incident.Result{},
+		Rule: it.Value.Rule, Plan: d.Plan, Told: ledger.Told{Audience: "security", Name: "security", Said: "the default"}, Outcomes: map[string]incident.Result{},
 	}
 	if diff := cmp.Diff(want, it.Value); diff != "" {
 		t.Errorf("incident (-want +got):\n%s", diff)
@@ -572,7 +586,9 @@ func TestWhatCannotBeReadActsOnNothing(t *testing.T) {
 		{"settings missing", func(w *world) { w.settings = unreadable{} }, raw, fault.Unreadable, "/firebreak/accounts"},
 		{"guard missing", func(w *world) { w.store = ledger.NewMemory(); w.handler.store = w.store }, raw, fault.Unreadable, "SETTING#guard"},
 		{"empty playbook", func(w *world) {
-			w.load = func(string) (*playbook.Book, error) { return playbook.Parse("p.yaml", nil, playbook.Actions()) }
+			w.load = func(context.Context, setting.Playbook) (*playbook.Book, error) {
+				return playbook.Parse("p.yaml", nil, playbook.Actions())
+			}
 		}, raw, fault.Unreadable, "p.yaml:1: the file is empty"},
 		{"unknown playbook", func(w *world) {
 			in := installed()
@@ -583,7 +599,7 @@ func TestWhatCannotBeReadActsOnNothing(t *testing.T) {
 		{"evidence down", func(w *world) { w.kept.err = errors.New("no bucket") }, raw, fault.Unreadable, "s3://firebreak-evidence/findings/"},
 		{"malformed", func(*world) {}, []byte(`{"source":`), fault.BadInput, "the event is not JSON"},
 		{"no event", func(*world) {}, nil, fault.BadInput, "the event is not JSON"},
-		{"a list", func(*world) {}, []byte(`[]`), fault.BadInput, "the event is not a JSON object but a list"},
+		{"a text", func(*world) {}, []byte(`"x"`), fault.BadInput, "the event is not a JSON object but a string"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t)

@@ -12,17 +12,21 @@ import (
 	"firebreak/lib/finding"
 	"firebreak/lib/incident"
 	"firebreak/lib/ledger"
+	"firebreak/lib/owner"
 	"firebreak/lib/playbook"
+	"firebreak/lib/setting"
 )
 
 // outsideRule stands for the rule of an incident that may not be acted on, because of its account, its region or its form. The
 // first copy that may act begins the next episode.
 const outsideRule = "settings: accounts"
 
-func outside(f finding.Finding, reason string) playbook.Decision {
-	d := playbook.Tell(f, reason)
-	d.Rule = outsideRule
-	return d
+func outside(f finding.Finding, reason string) choice {
+	c := choice{Decision: playbook.Tell(f, reason)}
+	c.Rule = outsideRule
+	c.told = owner.Resolve(c.Audience, f, setting.Account{})
+	c.told.EscalateMinutes = int(c.Escalate.Minutes())
+	return c
 }
 
 // turn is what a copy of a finding does to its incident.
@@ -36,14 +40,14 @@ const (
 )
 
 // turnOf decides by what the ledger says of the incident, and says why in words.
-func turnOf(it ledger.Item[ledger.Incident], execution string, f finding.Finding, d playbook.Decision, eligible bool) (turn, string) {
+func turnOf(it ledger.Item[ledger.Incident], execution string, f finding.Finding, d choice) (turn, string) {
 	m := it.Value
 	switch {
 	case !it.Exists():
 		return begin, d.Reason
 	case m.Owner == execution:
 		return again, "a retry of the execution that has it"
-	case !eligible:
+	case !d.eligible:
 		return later, "execution " + m.Owner + " has it: " + d.Reason
 	case m.Rule == outsideRule:
 		return begin, d.Reason + " (it may be acted on now)"
@@ -59,14 +63,14 @@ func turnOf(it ledger.Item[ledger.Incident], execution string, f finding.Finding
 
 // take takes the incident by one conditional write, or finds that another execution has it. Of any number of copies at once,
 // one writes; the others read what it wrote and decide again.
-func (h handler) take(ctx context.Context, in input, f finding.Finding, d playbook.Decision, eligible bool) (incident.Decision, error) {
+func (h handler) take(ctx context.Context, in input, f finding.Finding, d choice) (incident.Decision, error) {
 	id := f.IncidentID()
 	for {
 		it, err := ledger.Load[ledger.Incident](ctx, h.store, ledger.IncidentKey(id))
 		if err != nil {
 			return incident.Decision{}, err
 		}
-		t, why := turnOf(it, in.Execution.ARN, f, d, eligible)
+		t, why := turnOf(it, in.Execution.ARN, f, d)
 		slog.InfoContext(ctx, "take", "incident", id, "type", f.Type, "execution", in.name(), "disposition", d.Disposition, "reason", why)
 		err = h.write(ctx, in, f, d, t, &it)
 		if errors.Is(err, ledger.ErrConflict) && ctx.Err() == nil {
@@ -80,7 +84,7 @@ func (h handler) take(ctx context.Context, in input, f finding.Finding, d playbo
 }
 
 // write brings the incident to what the turn makes of it. A duplicate that says nothing new writes nothing.
-func (h handler) write(ctx context.Context, in input, f finding.Finding, d playbook.Decision, t turn, it *ledger.Item[ledger.Incident]) error {
+func (h handler) write(ctx context.Context, in input, f finding.Finding, d choice, t turn, it *ledger.Item[ledger.Incident]) error {
 	m := &it.Value
 	seen := h.seen(in, f.LastSeen)
 	switch t {
@@ -102,7 +106,7 @@ func (h handler) write(ctx context.Context, in input, f finding.Finding, d playb
 		}
 		m.ID, m.Episode, m.Band, m.Status, m.Seen = f.IncidentID(), m.Episode+1, d.Band, incident.Open, seen
 		m.Owner, m.OwnerStart, m.ClosedAt = in.Execution.ARN, in.Execution.Start, time.Time{}
-		m.Finding, m.Rule, m.Plan = kept(f), d.Rule, d.Plan
+		m.Finding, m.Rule, m.Plan, m.Told = kept(f), d.Rule, d.Plan, d.told
 		m.Outcomes, m.Ending, m.Needs = map[string]incident.Result{}, "", ""
 		if len(d.Plan.Contain)+len(d.Plan.Eradicate) == 0 {
 			m.Status, m.Ending = incident.Recorded, incident.EndRecorded
@@ -120,7 +124,7 @@ func (h handler) write(ctx context.Context, in input, f finding.Finding, d playb
 }
 
 // taken puts on record what happened and gives the machine its answer. Everything here may happen twice.
-func (h handler) taken(ctx context.Context, in input, m ledger.Incident, d playbook.Decision, t turn, why string) (incident.Decision, error) {
+func (h handler) taken(ctx context.Context, in input, m ledger.Incident, d choice, t turn, why string) (incident.Decision, error) {
 	out := incident.Decision{Disposition: incident.Duplicate, Reason: why, Incident: m.Ref(), Plan: incident.Plan{Contain: []incident.Step{}, Eradicate: []incident.Step{}}}
 	what := fmt.Sprintf("a copy arrived (%s): %s", d.Band, why)
 	if t == begin || t == again {

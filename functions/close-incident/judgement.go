@@ -26,7 +26,7 @@ type judgement struct {
 
 // judge holds the ending against the whole incident: the latest outcome of every step, whichever execution it is from.
 func judge(in incident.CloseRequest, m ledger.Incident) judgement {
-	return weigh(in, m.ID, m.Plan, m.Outcomes)
+	return weigh(in, m.ID, m.Plan, m.Outcomes, m.Status == incident.Closed)
 }
 
 // judgePast holds the ending of an episode that is over against this execution's own results: the incident's plan and outcomes
@@ -44,15 +44,16 @@ func judgePast(in incident.CloseRequest, m ledger.Incident) judgement {
 			own[s.Key()] = r
 		}
 	}
-	return weigh(in, m.ID, plan, own)
+	return weigh(in, m.ID, plan, own, false)
 }
 
-func weigh(in incident.CloseRequest, id string, plan incident.Plan, outcomes map[string]incident.Result) judgement {
+// weigh does that for any plan. Of an incident that is closed, what a person released is as it should be.
+func weigh(in incident.CloseRequest, id string, plan incident.Plan, outcomes map[string]incident.Result, closed bool) judgement {
 	var j judgement
 	for _, s := range plan.Contain {
 		r, known := outcomes[s.Key()]
 		switch {
-		case counts(in.Ending, s, r.Outcome, known):
+		case counts(in.Ending, s, r.Outcome, known), closed && r.Outcome.Releases():
 			j.done = append(j.done, say(s, past(r.Outcome)))
 		case known && in.Ending == incident.EndRecorded && s.Action != "notify":
 			j.miss(id, s, r, known, "it was to be contained, not only recorded")

@@ -1,16 +1,19 @@
 // isolate-instance cuts an instance off the network: every interface gets nothing but the isolation group of its VPC, which
 // has no rule in either direction and family, and tracked connections die. Before that it turns termination protection on,
-// keeps the volumes on termination and makes a shutdown a stop, so that the evidence stays.
+// keeps the volumes on termination, makes a shutdown a stop, and takes the instance out of the service of its Auto Scaling
+// group and its balancers, so that the evidence stays.
 //
 // Second time: what is isolated already is left alone; what a broken run left is finished, the interfaces first that it left
 // open. The groups before are the ones that were first recorded.
 //
-// Undo: exactly the earlier groups of each interface, and the earlier attributes.
+// Undo: exactly the earlier groups of each interface, the earlier attributes, and the earlier place in Auto Scaling and behind
+// balancers.
 package main
 
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -20,7 +23,10 @@ import (
 	"firebreak/lib/boot"
 	"firebreak/lib/instance"
 
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	classic "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancing"
+	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 )
 
 // reads are the calls made with the role Read.
@@ -42,12 +48,14 @@ type changes interface {
 }
 
 // isolation is the action. Its fields: eni-…/groups, eni-…/vpc (never changed), disableApiTermination, shutdownBehavior,
-// vol-…/deleteOnTermination. A field that AWS does not let anybody set is absent.
+// vol-…/deleteOnTermination, and those of its place. A field that AWS does not let anybody set is absent.
 type isolation struct {
 	reads   func(context.Context, action.Call) (reads, error)
 	changes func(context.Context, action.Call, ...account.Statement) (changes, error)
-	// remarks has what Apply has to say of a target since the last Notes.
-	remarks *sync.Map
+	looks   func(context.Context, action.Call) (looks, error)
+	moves   func(context.Context, action.Call, ...account.Statement) (moves, error)
+	// remarks has what Apply has to say of a target since the last Notes, found which target groups have it.
+	remarks, found *sync.Map
 }
 
 func main() {
@@ -64,17 +72,42 @@ func main() {
 			cfg, err := access.Config(ctx, account.Network, c.Scope(), allow...)
 			return ec2.NewFromConfig(cfg), err
 		},
-		remarks: &sync.Map{},
+		looks: func(ctx context.Context, c action.Call) (looks, error) {
+			cfg, err := access.Config(ctx, account.Read, c.Scope(), account.Statement{Actions: []string{
+				"autoscaling:DescribeAutoScalingInstances", "autoscaling:DescribeAutoScalingGroups",
+				"elasticloadbalancing:DescribeTargetGroups", "elasticloadbalancing:DescribeTargetHealth", "elasticloadbalancing:DescribeLoadBalancers",
+			}, Resources: []string{"*"}}) // none of them has a resource level
+			return looks{autoscaling.NewFromConfig(cfg), elb.NewFromConfig(cfg), classic.NewFromConfig(cfg)}, err
+		},
+		moves: func(ctx context.Context, c action.Call, allow ...account.Statement) (moves, error) {
+			cfg, err := access.Config(ctx, account.Network, c.Scope(), allow...)
+			return moves{autoscaling.NewFromConfig(cfg), elb.NewFromConfig(cfg), classic.NewFromConfig(cfg)}, err
+		},
+		remarks: &sync.Map{}, found: &sync.Map{},
 	}))
 }
 
-// Observe reads interfaces with their groups, and the attributes that guard the evidence.
+// Observe reads interfaces with their groups, the attributes that guard the evidence, and the instance's place.
 func (i isolation) Observe(ctx context.Context, c action.Call) (action.State, error) {
 	v, err := i.look(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	return v.state(ctx)
+	s, err := v.state(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p, err := i.locate(ctx, c, v)
+	switch {
+	case err == nil:
+		maps.Copy(s, p.state())
+	case v.isolated():
+		return nil, err
+	default:
+		// The network does not wait for what is slow or broken elsewhere; the next look sees the place, or fails.
+		i.remark(c, "not known before its network was cut: "+err.Error())
+	}
+	return s, nil
 }
 
 // contained is what the attributes are when the instance is contained.
@@ -94,6 +127,9 @@ func contained(field string) (string, bool) {
 func (i isolation) Contained(_ action.Call, s action.State) bool {
 	for f, v := range s {
 		if want, ok := contained(f); ok && v != want {
+			return false
+		}
+		if want, ok := placed(f, v); ok && v != want {
 			return false
 		}
 		if eni, ok := strings.CutSuffix(f, "/vpc"); ok && !strings.HasSuffix(s[eni+"/groups"], noRules) {
@@ -127,6 +163,9 @@ func intent(now action.State, group func(vpc string) string) action.State {
 		if want, ok := contained(f); ok {
 			s[f] = want
 		}
+		if want, ok := placed(f, v); ok {
+			s[f] = want
+		}
 		if eni, ok := strings.CutSuffix(f, "/vpc"); ok && !strings.HasSuffix(now[eni+"/groups"], noRules) {
 			s[eni+"/groups"] = group(v)
 		}
@@ -134,8 +173,9 @@ func intent(now action.State, group func(vpc string) string) action.State {
 	return s
 }
 
-// Apply guards the evidence, then cuts the network; a failure of the first does not keep it from the second.
-func (i isolation) Apply(ctx context.Context, c action.Call, _, intent action.State) error {
+// Apply guards the evidence, leaves Auto Scaling and balancers, then cuts the network; a failure does not keep it from what
+// comes after.
+func (i isolation) Apply(ctx context.Context, c action.Call, observed, intent action.State) error {
 	v, err := i.look(ctx, c)
 	if err != nil {
 		return err
@@ -148,14 +188,10 @@ func (i isolation) Apply(ctx context.Context, c action.Call, _, intent action.St
 	if err != nil {
 		return err
 	}
-	// Auto Scaling is not told: termination protection does not bind it, so people have to be.
-	if group := v.tags()["aws:autoscaling:groupName"]; group != "" {
-		i.remark(c, "in Auto Scaling group "+group+", which may end it when it fails health checks: detach it there")
-	}
-	return errors.Join(v.attributes(ctx, api, now, intent), i.cut(ctx, c, v, api, intent))
+	return errors.Join(v.attributes(ctx, api, now, intent), i.leave(ctx, c, v, observed), i.cut(ctx, c, v, api, intent))
 }
 
-// Restore gives the interfaces their earlier groups and the instance its earlier attributes.
+// Restore gives the interfaces their earlier groups and the instance its earlier attributes and place.
 func (i isolation) Restore(ctx context.Context, c action.Call, now, before action.State) error {
 	v, err := i.look(ctx, c)
 	if err != nil {
@@ -165,7 +201,7 @@ func (i isolation) Restore(ctx context.Context, c action.Call, now, before actio
 	if err != nil {
 		return err
 	}
-	return errors.Join(v.regroup(ctx, api, before), v.attributes(ctx, api, now, before))
+	return errors.Join(v.regroup(ctx, api, before), v.attributes(ctx, api, now, before), i.comeBack(ctx, c, v, before))
 }
 
 // Tags are the instance's.

@@ -39,6 +39,8 @@ const (
 type world struct {
 	t     *testing.T
 	ec2   *instancetest.EC2
+	fleet *fleet
+	lock  sync.Mutex
 	store *ledger.Memory
 	run   func(context.Context, incident.Request) (incident.Result, error)
 }
@@ -46,6 +48,7 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{t: t, ec2: instancetest.New(), store: ledger.NewMemory()}
+	w.fleet = newFleet(w)
 	w.ec2.AddGroup(web, vpc, "web", nil, "0.0.0.0/0")
 	w.ec2.AddGroup(db, vpc, "db", nil, "10.0.0.0/8")
 	w.ec2.AddInstance(name, "vol-0aaaaaaaaaaaaaaa1", "vol-0aaaaaaaaaaaaaaa2")
@@ -63,7 +66,11 @@ func newWorld(t *testing.T) *world {
 			}
 			return w.ec2.Session(allow...), nil
 		},
-		remarks: &sync.Map{},
+		looks: func(context.Context, action.Call) (looks, error) { return w.fleet.looks(), nil },
+		moves: func(_ context.Context, _ action.Call, allow ...account.Statement) (moves, error) {
+			return w.fleet.moves(allow)
+		},
+		remarks: &sync.Map{}, found: &sync.Map{},
 	}
 	in := setting.Installed{Action: setting.Action{SettleMilliseconds: 1, LeaseSeconds: 90}}
 	w.run = action.NewSpine(w.store, setting.Fixed(in)).Containing("isolate-instance", act)
@@ -500,17 +507,6 @@ func TestSpotInstance(t *testing.T) {
 	w.must(err)
 	if got.Outcome != incident.Applied || w.ec2.Open(eni1) || !slices.ContainsFunc(got.Changes, func(l string) bool { return strings.Contains(l, "Spot") }) {
 		t.Errorf("%+v", got)
-	}
-}
-
-func TestAutoScalingIsSaid(t *testing.T) {
-	w := newWorld(t)
-	key, group := "aws:autoscaling:groupName", "clinic-web"
-	w.ec2.AddInstance(name).Tags = []types.Tag{{Key: &key, Value: &group}}
-	got, err := w.do(incident.Apply)
-	w.must(err)
-	if !slices.ContainsFunc(got.Changes, func(l string) bool { return strings.Contains(l, "Auto Scaling group clinic-web") }) {
-		t.Errorf("%q", got.Changes)
 	}
 }
 

@@ -31,8 +31,9 @@ type view struct {
 }
 
 type iface struct {
-	id, vpc string
-	groups  []string // sorted
+	id, vpc   string
+	groups    []string // sorted
+	addresses []string // private IPv4 and IPv6
 }
 
 // look reads the instance, its interfaces and their groups. An interface that the instance names and AWS does not list yet (or
@@ -57,6 +58,12 @@ func (i isolation) look(ctx context.Context, c action.Call) (*view, error) {
 		f := iface{id: aws.ToString(n.NetworkInterfaceId), vpc: aws.ToString(n.VpcId)}
 		for _, g := range n.Groups {
 			f.groups = append(f.groups, aws.ToString(g.GroupId))
+		}
+		for _, a := range n.PrivateIpAddresses {
+			f.addresses = append(f.addresses, aws.ToString(a.PrivateIpAddress))
+		}
+		for _, a := range n.Ipv6Addresses {
+			f.addresses = append(f.addresses, aws.ToString(a.Ipv6Address))
 		}
 		slices.Sort(f.groups)
 		ids = append(ids, f.groups...)
@@ -96,6 +103,11 @@ func (v *view) show(f iface) (string, bool) {
 		return isolating.ours(g, owner) || transit.ours(g, owner)
 	}
 	return strings.Join(f.groups, ","), !v.all(f, ours)
+}
+
+// isolated tells whether every interface wears only isolation groups.
+func (v *view) isolated() bool {
+	return !slices.ContainsFunc(v.interfaces, func(f iface) bool { return !v.all(f, isolating.is) })
 }
 
 func (v *view) tags() map[string]string {

@@ -48,7 +48,7 @@ func (n notice) handle(ctx context.Context, req incident.Request) (incident.Resu
 		return incident.Result{}, fault.New(fault.BadInput, "notify takes a step notify of an incident, not %q of %q", req.Step.Action, req.Incident.ID)
 	}
 	res := incident.Result{Action: name, Target: req.Step.Target, Step: req.Step.Key(), Changes: []string{}}
-	if req.Mode == incident.Undo {
+	if req.Mode.Undoes() {
 		res.Outcome, res.Reason = incident.Refused, "notify has no undo: a message cannot be called back"
 		return res, nil
 	}

@@ -19,6 +19,7 @@ import (
 	"firebreak/lib/action"
 	"firebreak/lib/boot"
 	"firebreak/lib/principal"
+	"firebreak/lib/role"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -28,10 +29,9 @@ import (
 
 // reads are the calls that look, made as the Read role.
 type reads interface {
+	role.API
 	GetRole(context.Context, *iam.GetRoleInput, ...func(*iam.Options)) (*iam.GetRoleOutput, error)
 	GetRolePolicy(context.Context, *iam.GetRolePolicyInput, ...func(*iam.Options)) (*iam.GetRolePolicyOutput, error)
-	ListInstanceProfilesForRole(context.Context, *iam.ListInstanceProfilesForRoleInput, ...func(*iam.Options)) (*iam.ListInstanceProfilesForRoleOutput, error)
-	DescribeInstances(context.Context, *ec2.DescribeInstancesInput, ...func(*ec2.Options)) (*ec2.DescribeInstancesOutput, error)
 }
 
 // changes are the calls that change, made as the Identity role.
@@ -60,15 +60,15 @@ func (r revocation) Observe(ctx context.Context, c action.Call) (action.State, e
 	if err != nil {
 		return nil, err
 	}
-	role, err := api.GetRole(ctx, &iam.GetRoleInput{RoleName: &name})
+	got, err := api.GetRole(ctx, &iam.GetRoleInput{RoleName: &name})
 	if err != nil {
-		return nil, missing(err, "read role %s", name)
+		return nil, principal.Said(err, "read role %s", name)
 	}
-	if err := untouchable(name, aws.ToString(role.Role.Path)); err != nil {
+	if err := role.Touchable(name, aws.ToString(got.Role.Path)); err != nil {
 		return nil, err
 	}
 	policy, err := api.GetRolePolicy(ctx, &iam.GetRolePolicyInput{RoleName: &name, PolicyName: aws.String(policyName)})
-	if errors.Is(missing(err, ""), action.ErrGone) {
+	if principal.Gone(err) {
 		return action.State{"policy": ""}, nil
 	}
 	if err != nil {
@@ -112,11 +112,11 @@ func (r revocation) Restore(ctx context.Context, c action.Call, now, before acti
 			return err
 		}
 		_, err = api.DeleteRolePolicy(ctx, &iam.DeleteRolePolicyInput{RoleName: aws.String(c.Target.Name()), PolicyName: aws.String(policyName)})
-		if errors.Is(missing(err, ""), action.ErrGone) {
+		if principal.Gone(err) {
 			return nil
 		}
-		return missing(err, "remove policy %s of role %s", policyName, c.Target.Name())
-	case !strings.HasPrefix(was, foreign):
+		return principal.Said(err, "remove policy %s of role %s", policyName, c.Target.Name())
+	case !strings.HasPrefix(was, principal.Foreign):
 		return r.put(ctx, c, document(was))
 	case before["document"] == "":
 		return action.Refuse("somebody else's policy stood under the name %s on role %s (%s) and was too long to keep: remove ours by hand once the sessions may live again", policyName, c.Target.Name(), was)
@@ -139,7 +139,20 @@ func (r revocation) put(ctx context.Context, c action.Call, doc string) error {
 	if errors.As(err, &full) {
 		return fmt.Errorf("role %s has no room for another inline policy: make room, then redrive: %w", name, err)
 	}
-	return missing(err, "put policy %s on role %s", policyName, name)
+	return principal.Said(err, "put policy %s on role %s", policyName, name)
+}
+
+// Shared counts the instances that run with the role in the finding's region.
+func (r revocation) Shared(ctx context.Context, c action.Call) (int, error) {
+	name, err := principal.Of(c.Target, principal.Role)
+	if err != nil {
+		return 0, err
+	}
+	api, err := r.reads(ctx, c)
+	if err != nil {
+		return 0, err
+	}
+	return role.Uses(ctx, api, name)
 }
 
 func (r revocation) Notes(action.Call, action.State) []string {
@@ -147,29 +160,6 @@ func (r revocation) Notes(action.Call, action.State) []string {
 		"sessions of other roles that were taken from this role's sessions go on until they end",
 		"whoever may assume the role still can: a new session is not denied",
 	}
-}
-
-// untouchable refuses the roles that belong to AWS.
-func untouchable(name, path string) error {
-	switch {
-	case strings.HasPrefix(path, "/aws-service-role/"):
-		return action.Refuse("%s is a service-linked role: AWS's own service uses it, and its sessions are never revoked", name)
-	case strings.HasPrefix(path, "/aws-reserved/"):
-		return action.Refuse("%s belongs to IAM Identity Center: end the person's sessions there", name)
-	}
-	return nil
-}
-
-// missing makes action.ErrGone of IAM's NoSuchEntity and says what was being done otherwise.
-func missing(err error, format string, args ...any) error {
-	var no *types.NoSuchEntityException
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &no):
-		return action.ErrGone
-	}
-	return fmt.Errorf(format+": %w", append(args, err)...)
 }
 
 type instances = ec2.Client

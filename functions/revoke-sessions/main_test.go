@@ -25,7 +25,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-const role = "arn:aws:iam::222222222222:role/clinic-web"
+const web = "arn:aws:iam::222222222222:role/clinic-web"
 
 func TestMain(m *testing.M) {
 	slog.SetDefault(slog.New(slog.NewTextHandler(io.Discard, nil)))
@@ -187,7 +187,7 @@ func TestOutcomes(t *testing.T) {
 			if mode == "" {
 				mode = incident.Apply
 			}
-			got, err := w.Do(w.Request(mode, "INC-BWJ4TH5BLF5DYQIG", role, nil))
+			got, err := w.Do(w.Request(mode, "INC-BWJ4TH5BLF5DYQIG", web, nil))
 			if c.fault != "" {
 				if !fault.Is(err, c.fault) {
 					t.Fatalf("error %v (%s), want %s", err, fault.NameOf(err), c.fault)
@@ -210,7 +210,7 @@ func TestOutcomes(t *testing.T) {
 			if diff := cmp.Diff(want, f.policies[policyName]); diff != "" {
 				t.Errorf("policy (-want +got):\n%s", diff)
 			}
-			if (got.Outcome == incident.Planned || got.Outcome == incident.Refused) && (f.puts > 0 || w.Writes(role) > 0) {
+			if (got.Outcome == incident.Planned || got.Outcome == incident.Refused) && (f.puts > 0 || w.Writes(web) > 0) {
 				t.Errorf("%s wrote something", got.Outcome)
 			}
 		})
@@ -229,12 +229,12 @@ func TestUndoGivesBackWhatStoodThere(t *testing.T) {
 				f.policies[policyName] = before
 			}
 			w := newWorld(t, f)
-			w.Must(w.Request(incident.Apply, "INC-BWJ4TH5BLF5DYQIG", role, nil))
-			w.Must(w.Request(incident.Apply, "INC-VEPYW46KHAZJUHQC", role, nil))
-			if got := w.Must(w.Request(incident.Undo, "INC-BWJ4TH5BLF5DYQIG", role, nil)); got.Outcome != incident.Held {
+			w.Must(w.Request(incident.Apply, "INC-BWJ4TH5BLF5DYQIG", web, nil))
+			w.Must(w.Request(incident.Apply, "INC-VEPYW46KHAZJUHQC", web, nil))
+			if got := w.Must(w.Request(incident.Undo, "INC-BWJ4TH5BLF5DYQIG", web, nil)); got.Outcome != incident.Held {
 				t.Fatalf("the first undo is %s, want held: another incident holds it", got.Outcome)
 			}
-			if got := w.Must(w.Request(incident.Undo, "INC-VEPYW46KHAZJUHQC", role, nil)); got.Outcome != incident.Restored {
+			if got := w.Must(w.Request(incident.Undo, "INC-VEPYW46KHAZJUHQC", web, nil)); got.Outcome != incident.Restored {
 				t.Fatalf("undo is %s: %s", got.Outcome, got.Reason)
 			}
 			if diff := cmp.Diff(before, f.policies[policyName]); diff != "" {
@@ -249,12 +249,12 @@ func TestUndoGivesBackWhatStoodThere(t *testing.T) {
 
 func TestUndoOfAPolicyTooLongToKeepIsRefused(t *testing.T) {
 	f := newFake()
-	f.policies[policyName] = `{"Statement":["` + strings.Repeat("x", kept) + `"]}`
+	f.policies[policyName] = `{"Statement":["` + strings.Repeat("x", 2000) + `"]}`
 	w := newWorld(t, f)
-	if got := w.Must(w.Request(incident.Apply, "INC-BWJ4TH5BLF5DYQIG", role, nil)); got.Outcome != incident.Applied {
+	if got := w.Must(w.Request(incident.Apply, "INC-BWJ4TH5BLF5DYQIG", web, nil)); got.Outcome != incident.Applied {
 		t.Fatalf("outcome %s, want applied: a long policy under our name does not keep the sessions alive", got.Outcome)
 	}
-	if got := w.Must(w.Request(incident.Undo, "INC-BWJ4TH5BLF5DYQIG", role, nil)); got.Outcome != incident.Refused {
+	if got := w.Must(w.Request(incident.Undo, "INC-BWJ4TH5BLF5DYQIG", web, nil)); got.Outcome != incident.Refused {
 		t.Errorf("undo is %s, want refused", got.Outcome)
 	}
 	if f.policies[policyName] != document("2026-03-02T03:12:10Z") {
@@ -265,9 +265,9 @@ func TestUndoOfAPolicyTooLongToKeepIsRefused(t *testing.T) {
 func TestUndoOfAChangedPolicyIsDrifted(t *testing.T) {
 	f := newFake()
 	w := newWorld(t, f)
-	w.Must(w.Request(incident.Apply, "INC-BWJ4TH5BLF5DYQIG", role, nil))
+	w.Must(w.Request(incident.Apply, "INC-BWJ4TH5BLF5DYQIG", web, nil))
 	f.policies[policyName] = `{"Statement":[],"Version":"2012-10-17"}`
-	req := w.Request(incident.Undo, "INC-BWJ4TH5BLF5DYQIG", role, nil)
+	req := w.Request(incident.Undo, "INC-BWJ4TH5BLF5DYQIG", web, nil)
 	if got := w.Must(req); got.Outcome != incident.Drifted || f.policies[policyName] != `{"Statement":[],"Version":"2012-10-17"}` {
 		t.Fatalf("undo is %s, want drifted and nothing changed", got.Outcome)
 	}

@@ -2,77 +2,27 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"slices"
-	"strings"
 
 	"firebreak/lib/action"
-	"firebreak/lib/fault"
-	"firebreak/lib/instance"
-	"firebreak/lib/ledger"
+	"firebreak/lib/origin"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/guardduty"
 	"github.com/aws/aws-sdk-go-v2/service/guardduty/types"
 )
 
-// stands reads the incident's finding again at its source: an event on a bus proves nothing. Errors: NotVerified where the
-// finding is not there, is archived, is a sample, or is not about this instance.
+// source is the call, with the role Read, that reads a finding where it was made.
+type source = origin.API
+
+// stands reads the incident's finding again at its source. Errors: NotVerified where it does not stand, or is not about this
+// instance.
 func (t termination) stands(ctx context.Context, c action.Call) error {
-	meta, err := ledger.Load[ledger.Incident](ctx, t.store, ledger.IncidentKey(c.Incident.ID))
-	if err != nil {
-		return err
-	}
-	f := meta.Value.Finding
-	switch {
-	case !meta.Exists():
-		return fault.New(fault.NotVerified, "incident %s is not in the ledger", c.Incident.ID)
-	case f.Product != "aws/guardduty":
-		return fault.New(fault.NotVerified, "findings of %s cannot be read at their source: a person has to look", f.Product)
-	case f.Region != c.Target.Region || f.Account != c.Target.Account:
-		return fault.New(fault.NotVerified, "the finding is of account %s in %s, the instance is not", f.Account, f.Region)
-	case f.Source == "" || f.NativeID == "":
-		return fault.New(fault.NotVerified, "the incident does not say where its finding can be read")
-	}
-	api, err := t.source(ctx, c)
-	if err != nil {
-		return err
-	}
-	out, err := api.GetFindings(ctx, &guardduty.GetFindingsInput{DetectorId: &f.Source, FindingIds: []string{f.NativeID}})
-	if instance.Code(err) == "BadRequestException" {
-		return fault.Wrap(fault.NotVerified, err, "finding %s cannot be read again: GuardDuty does not know detector %s", f.NativeID, f.Source)
-	}
-	if err != nil {
-		return fmt.Errorf("read finding %s at its source: %w", f.NativeID, err)
-	}
-	i := slices.IndexFunc(out.Findings, func(g types.Finding) bool { return aws.ToString(g.Id) == f.NativeID })
-	if i < 0 {
-		return fault.New(fault.NotVerified, "GuardDuty does not have finding %s any more", f.NativeID)
-	}
-	switch g := out.Findings[i]; {
-	case g.Service != nil && aws.ToBool(g.Service.Archived):
-		return fault.New(fault.NotVerified, "finding %s is archived", f.NativeID)
-	case g.Service != nil && g.Service.AdditionalInfo != nil && strings.Contains(strings.ReplaceAll(aws.ToString(g.Service.AdditionalInfo.Value), " ", ""), `"sample":true`):
-		return fault.New(fault.NotVerified, "finding %s is a sample", f.NativeID)
-	case !names(g, c):
-		return fault.New(fault.NotVerified, "finding %s at its source does not name %s", f.NativeID, c.Target.Name())
-	}
-	return nil
+	return origin.Stands(ctx, t.store, c, t.source, func(g types.Finding) bool { return names(g, c) })
 }
 
 // names tells whether a finding is about the call's instance; an attack sequence names resources by id or ARN.
 func names(g types.Finding, c action.Call) bool {
-	if aws.ToString(g.AccountId) != c.Target.Account {
-		return false
-	}
 	if g.Resource != nil && g.Resource.InstanceDetails != nil {
 		return aws.ToString(g.Resource.InstanceDetails.InstanceId) == c.Target.Name()
 	}
-	if g.Service == nil || g.Service.Detection == nil || g.Service.Detection.Sequence == nil {
-		return false
-	}
-	return slices.ContainsFunc(g.Service.Detection.Sequence.Resources, func(r types.ResourceV2) bool {
-		uid := aws.ToString(r.Uid)
-		return uid == c.Target.ARN || uid == c.Target.Name()
-	})
+	return origin.InSequence(g, c.Target.ARN, c.Target.Name())
 }

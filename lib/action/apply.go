@@ -12,6 +12,7 @@ import (
 	"firebreak/lib/fault"
 	"firebreak/lib/incident"
 	"firebreak/lib/ledger"
+	"firebreak/lib/setting"
 )
 
 // rounds is how often a change is applied when somebody keeps undoing it, before a person is called.
@@ -51,7 +52,7 @@ func (r *run) apply(ctx context.Context, c Containment) error {
 	}
 	after, err := r.contain(ctx, c, now, intent)
 	if err != nil {
-		err = r.halfway(ctx, c, err)
+		err = r.halfway(ctx, c, err, r.hold.Value.Before, r.hold.Value.Intent)
 		r.unlease(ctx)
 		return err
 	}
@@ -141,7 +142,10 @@ func (r *run) merge(now, intent State, irreversible bool) {
 
 // contain applies until the resource has been read back as contained and has stayed so, and gives what was read last.
 func (r *run) contain(ctx context.Context, c Containment, now, intent State) (State, error) {
-	for range rounds {
+	for round := range rounds {
+		if err := r.goOn(ctx, round); err != nil {
+			return nil, err
+		}
 		r.log(ctx, "change")
 		if err := c.Apply(ctx, r.call, now, over(now, intent)); err != nil {
 			return nil, err
@@ -165,6 +169,21 @@ func (r *run) contain(ctx context.Context, c Containment, now, intent State) (St
 		}
 	}
 	return nil, fault.New(fault.NotVerified, "applied %d times, and each time it was not contained when read again: somebody or something undoes it", rounds)
+}
+
+// goOn stops a change that is to be made again, where the kill switch was thrown meanwhile; the guard has asked before the first.
+func (r *run) goOn(ctx context.Context, round int) error {
+	if round == 0 {
+		return nil
+	}
+	set, err := setting.ReadGuard(ctx, r.store)
+	if err != nil {
+		return err
+	}
+	if set.Mode == setting.Off {
+		return fault.New(fault.NotVerified, "it did not stay so, and Firebreak was switched off (by %s) before it could be done again", set.By)
+	}
+	return nil
 }
 
 // stays reads the resource until it is contained, waits for the settle time, and reads it again. It gives the second reading,
@@ -197,8 +216,9 @@ func (r *run) stays(ctx context.Context, c Containment) (State, error) {
 	return s, nil
 }
 
-// halfway adds to a failure what is done and what is not, as read back, because that is what the person called will need.
-func (r *run) halfway(ctx context.Context, c Containment, err error) error {
+// halfway adds to a failure on the way from one state to another what is done and what is not, as read back, because that is
+// what the person called will need.
+func (r *run) halfway(ctx context.Context, c Containment, err error, from, to State) error {
 	if errors.Is(err, ErrGone) {
 		return err
 	}
@@ -208,8 +228,8 @@ func (r *run) halfway(ctx context.Context, c Containment, err error) error {
 	if oerr != nil {
 		return fmt.Errorf("%w (what is done could not be read: %v)", err, oerr)
 	}
-	r.before, r.after = r.hold.Value.Before, now
-	done, open := Diff(r.hold.Value.Before, now), Diff(now, over(now, r.hold.Value.Intent))
+	r.before, r.after = from, now
+	done, open := Diff(from, now), Diff(now, over(now, to))
 	return fmt.Errorf("%w (done: %s; not done: %s)", err, words(done), words(open))
 }
 

@@ -32,7 +32,7 @@ func (s *Spine) Eradicating(name string, d Destruction) func(context.Context, in
 		switch req.Mode {
 		case incident.Look:
 			return r.settle(ctx, r.foresee(ctx, d))
-		case incident.Undo:
+		case incident.Undo, incident.LookUndo:
 			return r.settle(ctx, Refuse("%s destroys: it cannot be undone", name))
 		default:
 			return r.settle(ctx, r.destroy(ctx, d))

@@ -50,6 +50,8 @@ func (s *Spine) Containing(name string, c Containment) func(context.Context, inc
 			return r.settle(ctx, r.plan(ctx, c))
 		case incident.Undo:
 			return r.settle(ctx, r.undo(ctx, c))
+		case incident.LookUndo:
+			return r.settle(ctx, r.lookUndo(ctx, c))
 		default:
 			return r.settle(ctx, r.apply(ctx, c))
 		}
@@ -73,8 +75,8 @@ func (s *Spine) run(name string, req incident.Request) (*run, error) {
 	switch {
 	case req.Step.Action != name:
 		return nil, fault.New(fault.BadInput, "%s was asked to do %q", name, req.Step.Action)
-	case req.Mode != incident.Apply && req.Mode != incident.Look && req.Mode != incident.Undo:
-		return nil, fault.New(fault.BadInput, "mode is %q, not one of apply, plan, undo", req.Mode)
+	case req.Mode != incident.Apply && !req.Mode.Looks() && !req.Mode.Undoes():
+		return nil, fault.New(fault.BadInput, "mode is %q, not one of apply, plan, undo, plan-undo", req.Mode)
 	case req.Incident.ID == "" || req.Execution.ARN == "" || req.Execution.Start.IsZero():
 		return nil, fault.New(fault.BadInput, "incident.id, execution.arn and execution.start are needed")
 	}
@@ -101,7 +103,7 @@ func (r *run) settle(ctx context.Context, err error) (incident.Result, error) {
 	if err != nil {
 		err = fmt.Errorf("%s %s for %s: %w", r.req.Step.Action, r.call.Target.ARN, r.req.Incident.ID, err)
 	}
-	if r.req.Mode == incident.Look {
+	if r.req.Mode.Looks() {
 		return r.done, err
 	}
 	what, result := string(r.done.Outcome), &r.done
@@ -110,7 +112,7 @@ func (r *run) settle(ctx context.Context, err error) (incident.Result, error) {
 	}
 	event := ledger.Event{
 		Time: r.now(), State: r.req.State.Name, Attempt: r.req.State.Attempt, Who: r.req.Execution.ARN,
-		What: fmt.Sprintf("%s %s: %s", r.req.Step.Action, r.call.Target.ARN, what), Result: result, Before: r.before, After: r.after,
+		What: fmt.Sprintf("%s %s: %s", r.req.Step.Action, r.call.Target.ARN, what), Result: result, Before: r.before, After: r.after, Why: r.req.Why,
 	}
 	// What was done must not be lost from the record because the time ran out.
 	wctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)

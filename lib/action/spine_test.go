@@ -39,6 +39,8 @@ type door struct {
 	// meddle is called after each change with the resource's state, as somebody else would.
 	meddle  func(State)
 	changes int
+	// takes removes what is to be shut; deaf makes changes without effect.
+	takes, deaf bool
 }
 
 func (d *door) step(kind string) error {
@@ -66,6 +68,9 @@ func (d *door) Intent(c Call, now State) (State, error) {
 	for f := range now {
 		if c.With["only"] == "" || c.With["only"] == f {
 			out[f] = "shut"
+			if d.takes {
+				out[f] = ""
+			}
 		}
 	}
 	return out, nil
@@ -83,9 +88,9 @@ func (d *door) Contained(c Call, s State) bool {
 func (d *door) Apply(_ context.Context, _ Call, now, to State) error { return d.set(now, to) }
 
 func (d *door) Restore(_ context.Context, _ Call, now, to State) error {
-	there := State{}
-	for f := range now {
-		there[f] = to[f]
+	there := maps.Clone(to)
+	if !d.takes {
+		maps.DeleteFunc(there, func(f, _ string) bool { _, has := now[f]; return !has })
 	}
 	return d.set(now, there)
 }
@@ -100,8 +105,12 @@ func (d *door) set(now, to State) error {
 		if err := d.step("change"); err != nil {
 			return err
 		}
-		d.state[f] = to[f]
-		d.changes++
+		if d.changes++; d.deaf {
+			continue
+		}
+		if d.state[f] = to[f]; to[f] == "" {
+			delete(d.state, f)
+		}
 		if d.meddle != nil {
 			d.meddle(d.state)
 		}
@@ -495,4 +504,18 @@ func TestARefusedRestoreLeavesTheContainmentHeld(t *testing.T) {
 	if h := w.hold(); h.Phase != ledger.Held || h.Lessee != "" {
 		t.Errorf("the hold is %s, leased to %q", h.Phase, h.Lessee)
 	}
+}
+
+func TestARestoreOfWhatWasTakenAwayIsReadBack(t *testing.T) {
+	w := newWorld(t, &door{state: State{"a": "open", "b": "open"}})
+	w.door.takes = true
+	w.must(request(incident.Apply, "INC-A", first), incident.Applied)
+	w.state(State{})
+	w.door.deaf = true
+	if _, err := w.do(context.Background(), request(incident.Undo, "INC-A", first)); !fault.Is(err, fault.NotVerified) {
+		t.Fatalf("a restore without effect gave %v, want NotVerified", err)
+	}
+	w.door.deaf = false
+	w.must(request(incident.Undo, "INC-A", first), incident.Restored)
+	w.state(State{"a": "open", "b": "open"})
 }

@@ -119,6 +119,12 @@ var update = flag.Bool("update", false, "write the golden results anew")
 // Golden holds a result against testdata/<name>.json, the contract between a function and the machine.
 func Golden(t *testing.T, name string, got incident.Result) {
 	t.Helper()
+	GoldenOf(t, name, got)
+}
+
+// GoldenOf is Golden for whatever a function gives.
+func GoldenOf(t *testing.T, name string, got any) {
+	t.Helper()
 	var text bytes.Buffer
 	enc := json.NewEncoder(&text)
 	enc.SetEscapeHTML(false)

@@ -43,6 +43,7 @@ type State struct {
 	Arguments      map[string]any `json:"Arguments"`
 	TimeoutSeconds any            `json:"TimeoutSeconds"` // a float64, unless somebody made it an expression
 	Items          any            `json:"Items"`
+	MaxConcurrency any            `json:"MaxConcurrency"` // a float64; nil for as many at once as there are items
 	ItemProcessor  *Machine       `json:"ItemProcessor"`
 	Retry          []Retrier      `json:"Retry"`
 	Catch          []Catcher      `json:"Catch"`

@@ -1,7 +1,7 @@
 // Package finding turns what arrives into one shape, or refuses it with a reason.
 //
-// What decides is read strictly (product, type, severity, account, region, resource, principal, sample, archived), the rest
-// leniently. A format is a file of its own: guardduty.go reads GuardDuty as EventBridge delivers it.
+// What decides is read strictly (product, type, severity, account, resource, principal, and whether it may be acted on at all),
+// the rest leniently. A format is a file of its own; event.go finds out which one it is.
 package finding
 
 import (
@@ -14,34 +14,65 @@ import (
 	"firebreak/lib/incident"
 )
 
-// GuardDuty is the product of native GuardDuty findings, the same that Security Hub uses in its product ARN.
-const GuardDuty = "aws/guardduty"
+// Products, as Security Hub names them in product ARNs. A finding has the same product whether its source sent it or Security
+// Hub did, so that all copies make one incident.
+const (
+	GuardDuty        = "aws/guardduty"
+	SecurityHub      = "aws/securityhub"
+	Config           = "aws/config"
+	AccessAnalyzer   = "aws/access-analyzer"
+	CloudTrail       = "aws/cloudtrail"
+	Health           = "aws/health"
+	Inspector        = "aws/inspector"
+	Macie            = "aws/macie"
+	IncidentResponse = "aws/security-ir"
+)
 
 // Finding is one finding, whatever it came as.
 type Finding struct {
 	Product  string // aws/guardduty
 	NativeID string // the id within the product; with product, account and region it makes the incident
-	Source   string // where to read it again: for GuardDuty the detector id
-	Type     string // the native spelling, ThreatPurpose:Resource/Detail
-	Title    string
-	Account  string // the finding's own, 12 digits, whoever's event carried it
-	Region   string
+	Source   string // where to read it again: for GuardDuty the detector id, otherwise what the source is called by
+	// Type is what rules match: for GuardDuty the native spelling ThreatPurpose:Resource/Detail, for Config the base name of the
+	// rule, for Security Hub's own checks the control, for CloudTrail the API call, for Health the event type code.
+	Type    string
+	Title   string
+	Account string // the finding's own, 12 digits, whoever's event carried it
+	Region  string
 	// Partition of Region: aws, aws-cn, aws-us-gov and so on.
 	Partition string
-	Score     float64 // as found
-	Band      incident.Band
+	// Score is the number that the source gives (GuardDuty 0 to 10, Security Hub's Normalized 0 to 100), where Scored.
+	Score  float64
+	Scored bool
+	Band   incident.Band
+	// Assumed: the source grades nothing, Band is what Firebreak takes such a finding for.
+	Assumed bool
 	// Updated is when the source last changed the finding, LastSeen when what it reports was last seen. Zero where unknown.
 	FirstSeen, LastSeen, Updated time.Time
-	// About is the kind of resource that the finding itself says it is about, in GuardDuty's words: Instance, AccessKey,
-	// S3Bucket and so on. Resources may hold others besides: an AccessKey finding often carries an instance.
+	// About is the kind of resource that the finding itself says it is about: for GuardDuty in its words (Instance, AccessKey,
+	// S3Bucket and so on), otherwise the Kind. Resources may hold others besides: an AccessKey finding often carries an instance.
 	About     string
 	Resources []Resource
 	Principal Principal
-	Count     int
-	// Sample and Archived findings are never acted on.
+	// Caller is the session that made an API call, CloudTrail only.
+	Caller Caller
+	// External are the principals outside that have access, Access Analyzer only: account ids, ARNs, or *.
+	External []string
+	// Unit is the organizational unit of Account. No format carries it: whoever knows the organization sets it.
+	Unit  string
+	Count int
+	// Sample and Archived findings are never acted on; neither is one that no longer stands, where Settled says why: resolved,
+	// suppressed, closed, passed, an API call that failed.
 	Sample, Archived bool
+	Settled          string
+	// Doubt says why the finding may not be acted on although it stands: people are told by its severity.
+	Doubt string
+	// Unknown: a GuardDuty type that this version does not know. Only a rule that names it to the letter acts on it.
+	Unknown bool
 	// Raw is an event that decodes to this finding alone.
 	Raw json.RawMessage
+	// Refusal is set on one of several in an event that cannot be read; the rest of the Finding stands for it.
+	Refusal *Refusal
 }
 
 // IncidentID is the id of the incident that every copy of this finding belongs to.
@@ -57,7 +88,7 @@ func (f Finding) Idle() string {
 	case f.Archived:
 		return "the finding is archived: people or a suppression rule have set it aside"
 	}
-	return ""
+	return f.Settled
 }
 
 // Of gives the resources of that kind, in the finding's order.
@@ -86,69 +117,81 @@ func (f Finding) Instances() []Resource {
 	return all
 }
 
-// AccountARN stands for the whole account where a finding names no resource that has an ARN.
+// AccountARN stands for the whole account where a finding names no resource that has an ARN. Empty where the account is none.
 func (f Finding) AccountARN() string {
-	return fmt.Sprintf("arn:%s:iam::%s:root", f.Partition, f.Account)
+	if !accountID.MatchString(f.Account) {
+		return ""
+	}
+	partition := f.Partition
+	if partition == "" {
+		partition = "aws"
+	}
+	return fmt.Sprintf("arn:%s:iam::%s:root", partition, f.Account)
 }
 
-// Kind of a resource: the type name that CloudFormation, Config and OCSF use.
-type Kind string
-
-const (
-	Instance  Kind = "AWS::EC2::Instance"
-	Bucket    Kind = "AWS::S3::Bucket"
-	User      Kind = "AWS::IAM::User"
-	Role      Kind = "AWS::IAM::Role"
-	AccessKey Kind = "AWS::IAM::AccessKey"
-)
-
-// Part is what a resource plays in a finding.
-type Part string
-
-const (
-	Actor  Part = "actor"
-	Target Part = "target"
-)
-
-// Resource is one resource that a finding names. ARN is empty where the finding says too little for one: no action is
-// possible then.
-type Resource struct {
-	Type    Kind
-	ID      string
-	ARN     string
-	Account string
-	Region  string // empty for global ones
-	Part    Part   // only of the resource that the finding is about, where it says so
+// People are the ARNs of the principals that the finding names: they do not approve what is done about it.
+func (f Finding) People() []string {
+	out, seen := []string{}, map[string]bool{"": true}
+	add := func(arn string) {
+		if !seen[arn] {
+			out, seen[arn] = append(out, arn), true
+		}
+	}
+	add(f.Principal.ARN)
+	for _, r := range f.Resources {
+		if r.Type == User || r.Type == Role {
+			add(r.ARN)
+		}
+	}
+	return out
 }
 
-// Who is the kind of a principal.
-type Who string
-
-const (
-	WhoUser      Who = "user"
-	WhoRole      Who = "role" // a session of a role
-	WhoRoot      Who = "root"
-	WhoFederated Who = "federated" // a federation token of a user
-	WhoService   Who = "service"
-	WhoAccount   Who = "account"
-	WhoOther     Who = "other" // named, but not in a way that is safe to act on; Principal.Doubt says why
-)
-
-// Principal is the identity that an IAM finding names.
-type Principal struct {
-	Kind    Who    // empty where the finding names none
-	Name    string // of the user or role, without its path
-	ARN     string // of the user, role or root; with the path where the finding gives one
-	Session string // the role session's name, where the finding gives it
-	KeyID   string // as found
-	Doubt   string
+// ARNs of the resources that have one, without repetition, in order.
+func (f Finding) ARNs() []string {
+	out, seen := []string{}, map[string]bool{}
+	for _, r := range f.Resources {
+		if r.ARN != "" && !seen[r.ARN] {
+			out, seen[r.ARN] = append(out, r.ARN), true
+		}
+	}
+	return out
 }
 
-var longTermKey = regexp.MustCompile(`^AKIA[A-Z0-9]{12,124}$`)
+// Own tells whether the finding names one of the roles that Firebreak works with. Such a finding always goes to people.
+func (f Finding) Own() bool {
+	own := func(name string) bool {
+		return strings.HasPrefix(name, RemediationRole) || strings.HasPrefix(name, "firebreak-")
+	}
+	if f.Principal.Kind == WhoRole && own(f.Principal.Name) {
+		return true
+	}
+	for _, r := range f.Of(Role) {
+		if own(r.ID) {
+			return true
+		}
+	}
+	return false
+}
 
-// LongTerm tells whether the key that the finding names is a user's or root's long-term key. The prefix says so (AKIA,
-// against ASIA for a session's): IAM User Guide, "IAM identifiers", unique ID prefixes.
-func (p Principal) LongTerm() bool { return longTermKey.MatchString(p.KeyID) }
+// RemediationRole is what the names of the roles begin with that Firebreak takes in the accounts that it looks after.
+const RemediationRole = "SecurityRemediationRole-"
+
+// Caller is the session behind an API call.
+type Caller struct {
+	// Issuer is the ARN of the role whose session it is; empty for anybody else.
+	Issuer string
+	// Session is the role session's name. Anybody who may take a role chooses it: it proves nothing.
+	Session string
+	// SourceIdentity was set when the role was taken and cannot be changed by who took it.
+	SourceIdentity string
+}
+
+// Ours tells whether the call was made with one of Firebreak's roles in that account, judging by the issuer alone. Whether the
+// SourceIdentity is an incident is the ledger's to say.
+func (f Finding) Ours() bool {
+	_, role, ok := strings.Cut(f.Caller.Issuer, ":role/")
+	return ok && strings.HasPrefix(role[strings.LastIndex(role, "/")+1:], RemediationRole)
+}
 
 // BandOf is the severity band of a GuardDuty score. The bands are GuardDuty's; CRITICAL begins at 9.0.
 func BandOf(score float64) incident.Band {
@@ -163,13 +206,48 @@ func BandOf(score float64) incident.Band {
 	return incident.Low
 }
 
+// normalized is the band of Security Hub's Severity.Normalized, 0 to 100: Security Hub User Guide, "Severity".
+func normalized(n float64) incident.Band {
+	switch {
+	case n >= 90:
+		return incident.Critical
+	case n >= 70:
+		return incident.High
+	case n >= 40:
+		return incident.Medium
+	case n >= 1:
+		return incident.Low
+	}
+	return incident.Info
+}
+
+// bandNamed is the band that a source gives in a word, "" for a word that is none.
+func bandNamed(word string) incident.Band {
+	switch strings.ToUpper(strings.TrimSpace(word)) {
+	case "CRITICAL", "FATAL":
+		return incident.Critical
+	case "HIGH":
+		return incident.High
+	case "MEDIUM", "MODERATE":
+		return incident.Medium
+	case "LOW":
+		return incident.Low
+	case "INFORMATIONAL", "INFO", "INFORMATION", "UNTRIAGED":
+		return incident.Info
+	}
+	return ""
+}
+
 // Refusal says why something that arrived is no finding that Firebreak reads. It is recorded; nothing is acted on.
 type Refusal struct {
 	Reason string
 	// Tell: it claims to be a security finding, so a person hears of it. Otherwise it is something else altogether.
 	Tell bool
-	// What the envelope says, as far as it says something. Nothing here is trusted.
+	// What the envelope says, as far as it says something. Nothing here is trusted. ID is the hash of the content: envelope ids
+	// repeat.
 	ID, Source, DetailType, Account, Region string
+	// Read is what could be read of a finding before it made no sense; nil where it is none.
+	Read *Finding
 }
 
 func (r *Refusal) Error() string { return r.Reason }
@@ -177,10 +255,11 @@ func (r *Refusal) Error() string { return r.Reason }
 // Finding stands for the refused event where it is recorded: the same for each delivery of the same event. Nobody can say how
 // severe it is, so one that people hear of is HIGH.
 func (r *Refusal) Finding() Finding {
-	f := Finding{
-		Product: "refused " + r.Source + " " + r.DetailType, NativeID: r.ID, Type: r.DetailType, Title: r.Reason,
-		Account: r.Account, Region: r.Region, Partition: partitionOf(r.Region), Band: incident.Info,
+	f := Finding{Type: r.DetailType, Account: r.Account, Region: r.Region, Band: incident.Info, Refusal: r}
+	if r.Read != nil {
+		f.Type, f.Account, f.Region = r.Read.Type, r.Read.Account, r.Read.Region
 	}
+	f.Product, f.NativeID, f.Title, f.Partition = "refused "+r.Source+" "+r.DetailType, r.ID, r.Reason, partitionOf(r.Region)
 	if r.Tell {
 		f.Band = incident.High
 	}
@@ -188,23 +267,33 @@ func (r *Refusal) Finding() Finding {
 }
 
 var (
-	accountID  = regexp.MustCompile(`^\d{12}$`)
-	regionName = regexp.MustCompile(`^[a-z]{2,4}(-[a-z]+)+-\d{1,2}$`)
-	instanceID = regexp.MustCompile(`^i-([0-9a-f]{8}|[0-9a-f]{17})$`)
-	bucketName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]{1,253}[a-zA-Z0-9]$`)
-	iamName    = regexp.MustCompile(`^[\w+=,.@-]{1,128}$`)
-	iamPath    = regexp.MustCompile(`^([\w+=,.@-]+/)*$`)
+	accountID = regexp.MustCompile(`^\d{12}$`)
+	// regionName is what a region can be called, wider than what exists: whether it is one that is looked after, the
+	// installation's settings say.
+	regionName = regexp.MustCompile(`^[a-z]{2,8}(-[a-z]+)+-\d{1,2}[a-z]?$`)
+	partition  = regexp.MustCompile(`^aws(-[a-z]+)*$`)
 )
 
-// partitionOf tells a region's partition by its prefix: AWS General Reference, "Partitions".
+// partitions by what the names of their regions begin with: AWS General Reference, "Partitions".
+var partitions = map[string]string{
+	"cn-": "aws-cn", "us-gov-": "aws-us-gov", "us-iso-": "aws-iso", "us-isob-": "aws-iso-b", "eu-isoe-": "aws-iso-e",
+	"us-isof-": "aws-iso-f", "eu-isof-": "aws-iso-f", "eusc-": "aws-eusc",
+}
+
+// partitionOf tells a region's partition.
 func partitionOf(region string) string {
-	for prefix, partition := range map[string]string{
-		"cn-": "aws-cn", "us-gov-": "aws-us-gov", "us-iso-": "aws-iso", "us-isob-": "aws-iso-b", "eu-isoe-": "aws-iso-e",
-		"us-isof-": "aws-iso-f", "eu-isof-": "aws-iso-f", "eusc-": "aws-eusc",
-	} {
+	for prefix, partition := range partitions {
 		if strings.HasPrefix(region, prefix) {
 			return partition
 		}
 	}
 	return "aws"
+}
+
+// place sets account and region; home is the ARN that the record itself carries, which knows the partition best.
+func (f *Finding) place(account, region, home string) {
+	f.Account, f.Region, f.Partition = account, region, partitionOf(region)
+	if parts := strings.SplitN(home, ":", 3); len(parts) == 3 && parts[0] == "arn" && partition.MatchString(parts[1]) {
+		f.Partition = parts[1]
+	}
 }

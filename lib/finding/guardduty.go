@@ -15,13 +15,50 @@ func isGuardDuty(e event) bool {
 	return e.source == "aws.guardduty" && e.detailType == "GuardDuty Finding"
 }
 
-// decodeGuardDuty reads a finding as EventBridge delivers it: camelCase, one an event (GuardDuty User Guide, "Processing
-// GuardDuty findings with EventBridge"). GetFindings answers in PascalCase, which this is not.
-func decodeGuardDuty(e event) ([]Finding, error) {
-	d := e.detail
-	if d.text("id") == "" && d.text("Id") != "" {
-		return nil, e.refuse(true, "unsupported form: the detail is in the form of GuardDuty's API (PascalCase), not of its events")
+// isGuardDutyRecord claims a finding without its envelope, as an event carries it or as GetFindings answers it: by the service
+// that it says it is of, its ARN, or a type that looks like one.
+func isGuardDutyRecord(t tree) bool {
+	t = camel(t)
+	purpose, _, _ := strings.Cut(t.text("type"), ":")
+	return t.text("service", "serviceName") == "guardduty" || strings.Contains(t.text("arn"), ":guardduty:") ||
+		purpose != "" && strings.Contains(t.text("type"), ":") && strings.Contains(t.text("type"), "/") && t.at("resourcesAffected") == nil &&
+			(t.object("resource") != nil || t.object("service") != nil)
+}
+
+// camel gives a finding in the form of its events: the API writes the same names with a capital. Names of resource types,
+// which stand as keys too, have colons and stay.
+func camel(t tree) tree {
+	if t.at("type") != nil || t.at("id") != nil || t.at("Type") == nil && t.at("Id") == nil {
+		return t
 	}
+	return lowered(map[string]any(t)).(map[string]any)
+}
+
+func lowered(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for k, item := range v {
+			if k != "" && k[0] >= 'A' && k[0] <= 'Z' && !strings.Contains(k, ":") {
+				k = string(k[0]+'a'-'A') + k[1:]
+			}
+			out[k] = lowered(item)
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i, item := range v {
+			out[i] = lowered(item)
+		}
+		return out
+	}
+	return v
+}
+
+// decodeGuardDuty reads a finding as EventBridge delivers it (camelCase, one an event: GuardDuty User Guide, "Processing
+// GuardDuty findings with EventBridge") and as GetFindings answers it (the same with capitals).
+func decodeGuardDuty(e event) []reading {
+	d := camel(e.detail)
 	f := Finding{
 		Product:   GuardDuty,
 		NativeID:  d.text("id"),
@@ -31,38 +68,66 @@ func decodeGuardDuty(e event) ([]Finding, error) {
 		Account:   d.text("accountId"),
 		Region:    d.text("region"),
 		About:     d.text("resource", "resourceType"),
-		FirstSeen: d.time("service", "eventFirstSeen"),
-		LastSeen:  d.time("service", "eventLastSeen"),
+		FirstSeen: first(d.time("service", "eventFirstSeen"), d.time("createdAt")),
+		LastSeen:  first(d.time("service", "eventLastSeen"), d.time("updatedAt")),
 		Updated:   d.time("updatedAt"),
-		Raw:       json.RawMessage(e.raw),
+		Unknown:   !Known(d.text("type")),
 	}
 	if n, ok := d.number("service", "count"); ok && n >= 0 && n < math.MaxInt32 {
 		f.Count = int(n)
 	}
-	if f.LastSeen.IsZero() {
-		f.LastSeen = f.Updated
-	}
-	if f.FirstSeen.IsZero() {
-		f.FirstSeen = d.time("createdAt")
-	}
-	if err := f.decides(e, d); err != nil {
-		return nil, err
-	}
-	part := map[string]Part{"ACTOR": Actor, "TARGET": Target}[d.text("service", "resourceRole")]
+	refusal := f.decides(e, d)
 	r := d.object("resource")
+	if f.About == "" {
+		f.About = aboutOf(f.Type)
+	}
+	part := parts[d.text("service", "resourceRole")]
 	f.Principal = principal(f, r.object("accessKeyDetails"))
-	f.Resources = f.resources(r, part)
+	found := map[string][]Resource{"AccessKey": f.identities(f.Principal)}
+	if id := r.text("instanceDetails", "instanceId"); id != "" {
+		i := f.named(Instance, id)
+		i.Tags = tagsOf(r.at("instanceDetails", "tags"))
+		found["Instance"] = append(found["Instance"], i)
+	}
+	for _, b := range r.items("s3BucketDetails") {
+		if res, ok := f.bucket(b); ok {
+			found["S3Bucket"] = append(found["S3Bucket"], res)
+		}
+	}
+	for about, res := range f.others(r) {
+		found[about] = append(found[about], res)
+	}
+	if f.About == "AttackSequence" || strings.HasPrefix(f.Type, "AttackSequence:") {
+		f.sequence(d.object("service", "detection", "sequence"))
+	}
+	f.arrange(found, part)
+	if f.Type == trailStopped {
+		f.trails(d.at("service", "action", "awsApiCallAction", "affectedResources", string(Trail)))
+	}
 	f.Sample = f.isSample(d)
-	return []Finding{f}, nil
+	if refusal != nil {
+		return []reading{{refusal: refusal.has(f), alone: map[string]any(e.whole)}}
+	}
+	return read1(f, map[string]any(e.whole))
 }
 
 // decides fills and checks what decides. A finding that contradicts itself here is refused: nobody can say whom it is about.
-func (f *Finding) decides(e event, d tree) error {
-	doubt := func(format string, args ...any) error {
+func (f *Finding) decides(e event, d tree) *Refusal {
+	doubt := func(format string, args ...any) *Refusal {
 		return e.refuse(true, "a GuardDuty finding that cannot be read: "+format, args...)
+	}
+	score, graded := d.number("severity")
+	if graded = graded && score >= 0 && score <= 10; graded {
+		f.Score, f.Scored, f.Band = score, true, BandOf(score)
 	}
 	if name := d.text("service", "serviceName"); name != "" && name != "guardduty" {
 		return doubt("service.serviceName is %q", words(name, 40))
+	}
+	f.place(f.Account, f.Region, d.text("arn"))
+	archived, said := d.flag("service", "archived")
+	f.Archived = archived
+	if !accountID.MatchString(f.Account) {
+		return doubt("accountId is %s, not a string of 12 digits", shown(d.at("accountId")))
 	}
 	if a, err := arn.Parse(d.text("arn")); err == nil {
 		// The envelope is not asked: the administrator account's copy carries the administrator's account.
@@ -79,27 +144,24 @@ func (f *Finding) decides(e event, d tree) error {
 			f.Source = parts[1]
 		}
 	}
+	if f.Region == "" {
+		// GuardDuty is regional: each copy is sent in the finding's region.
+		f.Region = e.region
+	}
 	switch {
 	case f.NativeID == "" || len(f.NativeID) > 256:
 		return doubt("id is missing or longer than 256 characters")
 	case f.Type == "" || len(f.Type) > 256 || words(f.Type, 256) != f.Type:
 		return doubt("type is %s", shown(d.at("type")))
-	case !accountID.MatchString(f.Account):
-		return doubt("accountId is %s, not a string of 12 digits", shown(d.at("accountId")))
 	case !regionName.MatchString(f.Region):
 		return doubt("region is %s, not the name of a region", shown(d.at("region")))
-	}
-	f.Partition = partitionOf(f.Region)
-	score, ok := d.number("severity")
-	if !ok || score < 0 || score > 10 {
+	case !graded:
 		return doubt("severity is %s, not a number from 0 to 10", shown(d.at("severity")))
 	}
-	f.Score, f.Band = score, BandOf(score)
-	archived, ok := d.flag("service", "archived")
-	if !ok {
+	f.place(f.Account, f.Region, d.text("arn"))
+	if !said {
 		return doubt("service.archived is %s, neither true nor false", shown(d.at("service", "archived")))
 	}
-	f.Archived = archived
 	return nil
 }
 
@@ -108,80 +170,33 @@ func shown(v any) string {
 	case string:
 		return fmt.Sprintf("%q", words(v, 60))
 	case json.Number:
-		return words(v.String(), 60)
+		return words(tree{"n": v}.digits("n"), 60)
 	}
-	return kindOf(v)
+	return formOf(v)
 }
 
-// resources lists what the finding names: instance, buckets, principal, key. What a finding is about comes first.
-func (f *Finding) resources(r tree, part Part) []Resource {
-	var out []Resource
-	add := func(about string, res Resource) {
-		res.Account = f.Account
-		if about == f.About {
-			res.Part = part
+// arrange puts the resources into the finding, what it is about first and with its part.
+func (f *Finding) arrange(found map[string][]Resource, part Part) {
+	order := []string{f.About, "Instance", "AccessKey", "S3Bucket", "EKSCluster", "ECSCluster", "RDSDBInstance", "Lambda"}
+	if f.About == "S3Bucket" {
+		order = []string{"S3Bucket", "AccessKey", "Instance"}
+	}
+	for i, about := range order {
+		if i > 0 && about == f.About {
+			continue
 		}
-		for _, have := range out {
-			if have.Type == res.Type && have.ID == res.ID {
-				return
+		for _, r := range found[about] {
+			if about == f.About {
+				r.Part = part
 			}
+			f.add(r)
 		}
-		out = append(out, res)
-	}
-	instance := func() {
-		if id := r.text("instanceDetails", "instanceId"); id != "" {
-			add("Instance", f.instance(id))
-		}
-	}
-	buckets := func() {
-		for _, v := range r.list("s3BucketDetails") {
-			if b, ok := v.(map[string]any); ok {
-				if res, ok := f.bucket(tree(b)); ok {
-					add("S3Bucket", res)
-				}
-			}
-		}
-	}
-	identity := func() {
-		p := f.Principal
-		switch {
-		case p.Kind == WhoUser:
-			add("AccessKey", Resource{Type: User, ID: p.Name, ARN: p.ARN})
-		case p.Kind == WhoRole:
-			add("AccessKey", Resource{Type: Role, ID: p.Name, ARN: p.ARN})
-		}
-		if p.KeyID != "" {
-			add("AccessKey", Resource{Type: AccessKey, ID: words(p.KeyID, 128)})
-		}
-	}
-	switch f.About {
-	case "AccessKey":
-		identity()
-		instance()
-		buckets()
-	case "S3Bucket":
-		buckets()
-		identity()
-		instance()
-	default:
-		instance()
-		identity()
-		buckets()
 	}
 	// EC2 names the role sessions of an instance after it (IAM User Guide, "Using an IAM role to grant permissions to
 	// applications running on Amazon EC2"): the session tells whose credentials these are, also where the finding does not.
 	if f.Principal.Kind == WhoRole && instanceID.MatchString(f.Principal.Session) {
-		add("Instance", f.instance(f.Principal.Session))
+		f.add(f.named(Instance, f.Principal.Session))
 	}
-	return out
-}
-
-func (f *Finding) instance(id string) Resource {
-	res := Resource{Type: Instance, ID: words(id, 64), Region: f.Region}
-	if instanceID.MatchString(id) {
-		res.ARN = fmt.Sprintf("arn:%s:ec2:%s:%s:instance/%s", f.Partition, f.Region, f.Account, id)
-	}
-	return res
 }
 
 // bucket gives no ARN when name and ARN disagree, and for what is no general purpose bucket.
@@ -194,78 +209,47 @@ func (f *Finding) bucket(b tree) (Resource, bool) {
 	if name == "" {
 		return Resource{}, false
 	}
-	res := Resource{Type: Bucket, ID: words(name, 255), Region: f.Region}
+	res := Resource{Type: Bucket, ID: words(name, 255), Account: f.Account, Region: f.Region, Tags: tagsOf(b.at("tags"))}
 	if want := fmt.Sprintf("arn:%s:s3:::%s", f.Partition, name); bucketName.MatchString(name) && (given == "" || given == want) {
 		res.ARN = want
 	}
 	return res, true
 }
 
-// principal reads accessKeyDetails. userType, the unique id's prefix and the key's prefix must tell the same story; where they
-// do not, the principal is named but not acted on.
-func principal(f Finding, k tree) Principal {
-	name, kind, unique := k.text("userName"), k.text("userType"), k.text("principalId")
-	p := Principal{KeyID: k.text("accessKeyId"), Kind: WhoOther}
-	if name == "" && kind == "" && unique == "" && p.KeyID == "" {
-		return Principal{}
-	}
-	unique, p.Session, _ = strings.Cut(unique, ":")
-	doubt := func(format string, args ...any) Principal {
-		p.Kind, p.ARN, p.Doubt = WhoOther, "", fmt.Sprintf(format, args...)
-		return p
-	}
-	resource := ""
-	switch kind {
-	case "IAMUser":
-		p.Kind, resource = WhoUser, "user"
-	case "AssumedRole", "Role":
-		p.Kind, resource = WhoRole, "role"
-	case "Root":
-		p.Kind, p.Name, p.ARN = WhoRoot, "root", f.AccountARN()
-		return p
-	case "FederatedUser":
-		p.Kind = WhoFederated
-	case "AWSService":
-		p.Kind = WhoService
-	case "AWSAccount":
-		p.Kind = WhoAccount
-	default:
-		p.Name = words(name, 128)
-		return doubt("the user type is %q", words(kind, 40))
-	}
-	if resource == "" {
-		p.Name = words(name, 128)
-		return p
-	}
-	path := ""
-	if a, err := arn.Parse(name); err == nil {
-		given, rest, _ := strings.Cut(a.Resource, "/")
-		switch {
-		case a.AccountID != f.Account:
-			return doubt("the principal %s is of another account", words(name, 200))
-		case given == "assumed-role" && p.Kind == WhoRole:
-			rest, p.Session, _ = strings.Cut(rest, "/")
-		case given != resource:
-			return doubt("the user type is %s and the name %s", kind, words(name, 200))
+// others are the kinds of resources that no action is aimed at yet, for people to see.
+func (f *Finding) others(r tree) map[string]Resource {
+	out := map[string]Resource{}
+	put := func(about string, k Kind, given ...string) {
+		for _, g := range given {
+			if g != "" {
+				out[about] = f.named(k, g)
+				return
+			}
 		}
-		name = rest
 	}
-	if i := strings.LastIndex(name, "/"); i >= 0 {
-		path, name = strings.TrimPrefix(name[:i+1], "/"), name[i+1:]
+	put("EKSCluster", EKSCluster, r.text("eksClusterDetails", "arn"), r.text("eksClusterDetails", "name"))
+	put("ECSCluster", ECSCluster, r.text("ecsClusterDetails", "arn"), r.text("ecsClusterDetails", "name"))
+	put("Lambda", Function, r.text("lambdaDetails", "functionArn"), r.text("lambdaDetails", "functionName"))
+	for _, db := range r.items("rdsDbInstanceDetails") {
+		put("RDSDBInstance", Database, db.text("dbInstanceArn"), db.text("dbInstanceIdentifier"))
 	}
-	p.Name = words(name, 128)
-	switch {
-	case !iamName.MatchString(name) || !iamPath.MatchString(path) || strings.Contains(path, ".."):
-		return doubt("the user name is %q", words(k.text("userName"), 80))
-	case p.Kind == WhoUser && (strings.HasPrefix(unique, "AROA") || unique == f.Account):
-		return doubt("the user type is %s and the principal id %s", kind, words(unique, 40))
-	case p.Kind == WhoRole && (strings.HasPrefix(unique, "AIDA") || unique == f.Account):
-		return doubt("the user type is %s and the principal id %s", kind, words(unique, 40))
-	case p.Kind == WhoRole && p.LongTerm():
-		return doubt("the user type is %s and the key %s a long-term one, which roles do not have", kind, p.KeyID)
+	return out
+}
+
+// trailStopped is the type whose remedy is in its action rather than in its resource.
+const trailStopped = "Stealth:IAMUser/CloudTrailLoggingDisabled"
+
+// trails adds the trails that an API call affected: one as a string, or several as a list.
+func (f *Finding) trails(v any) {
+	list, _ := v.([]any)
+	if v, ok := v.(string); ok {
+		list = []any{v}
 	}
-	p.ARN = fmt.Sprintf("arn:%s:iam::%s:%s/%s%s", f.Partition, f.Account, resource, path, name)
-	return p
+	for _, item := range list {
+		if name, ok := item.(string); ok && name != "" {
+			f.add(f.named(Trail, name))
+		}
+	}
 }
 
 // isSample recognizes findings that GuardDuty made up (CreateSampleFindings). Only marks count that nobody in the account can
@@ -274,36 +258,26 @@ func (f *Finding) isSample(d tree) bool {
 	if said, ok := d.flag("service", "additionalInfo", "sample"); said || !ok {
 		return true
 	}
-	if value, err := parse([]byte(d.text("service", "additionalInfo", "value"))); err == nil {
-		if m, ok := value.(map[string]any); ok {
-			if said, ok := tree(m).flag("sample"); said || !ok {
-				return true
-			}
-		}
+	if sampled(d.text("service", "additionalInfo", "value")) {
+		return true
 	}
-	k := d.object("resource", "accessKeyDetails")
-	unique, made := k.text("principalId"), "GeneratedFinding"
-	return strings.HasPrefix(d.text("title"), "[SAMPLE]") ||
-		d.text("resource", "instanceDetails", "instanceId") == "i-99999999" ||
+	return f.looksMade(d.text("title"), d.text("resource", "instanceDetails", "instanceId"), d.text("resource", "accessKeyDetails", "principalId"), d.text("resource", "accessKeyDetails", "userName"))
+}
+
+// sampled tells whether the JSON of additionalInfo.value says sample.
+func sampled(value string) bool {
+	v, err := parse([]byte(value))
+	if t := asTree(v); err == nil && t != nil {
+		said, ok := t.flag("sample")
+		return said || !ok
+	}
+	return false
+}
+
+// looksMade knows the ids that sample findings have instead of real ones.
+func (f *Finding) looksMade(title, instance, unique, user string) bool {
+	const made = "GeneratedFinding"
+	return strings.HasPrefix(title, "[SAMPLE]") || instance == "i-99999999" ||
 		strings.HasPrefix(unique, made) || strings.HasPrefix(f.Principal.KeyID, made) ||
-		unique == "" && f.Principal.KeyID == "" && strings.HasPrefix(k.text("userName"), made)
-}
-
-// People are the ARNs of the principals that the finding names.
-func (f Finding) People() []string {
-	if f.Principal.ARN == "" {
-		return []string{}
-	}
-	return []string{f.Principal.ARN}
-}
-
-// ARNs of the resources that have one, without repetition, in order.
-func (f Finding) ARNs() []string {
-	out, seen := []string{}, map[string]bool{}
-	for _, r := range f.Resources {
-		if r.ARN != "" && !seen[r.ARN] {
-			out, seen[r.ARN] = append(out, r.ARN), true
-		}
-	}
-	return out
+		unique == "" && f.Principal.KeyID == "" && strings.HasPrefix(user, made)
 }

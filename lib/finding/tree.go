@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -97,13 +99,107 @@ func (t tree) flag(path ...string) (value, ok bool) {
 	return false, false
 }
 
-// time gives an RFC 3339 time, zero for anything else.
+// asTree is v as an object, nil for anything else.
+func asTree(v any) tree {
+	m, _ := v.(map[string]any)
+	return m
+}
+
+// items gives the objects of a list, or the one object where the list was left out: XML-born APIs write either.
+func (t tree) items(path ...string) []tree {
+	switch v := t.at(path...).(type) {
+	case map[string]any:
+		return []tree{v}
+	case []any:
+		var out []tree
+		for _, item := range v {
+			if o := asTree(item); o != nil {
+				out = append(out, o)
+			}
+		}
+		return out
+	}
+	return nil
+}
+
+// any gives the first of these keys that holds a non-empty string.
+func (t tree) any(keys ...string) string {
+	for _, k := range keys {
+		if s := t.text(k); s != "" {
+			return s
+		}
+	}
+	return ""
+}
+
+// digits gives a string or a whole number as it is written, "" for anything else.
+func (t tree) digits(path ...string) string {
+	switch v := t.at(path...).(type) {
+	case string:
+		return v
+	case json.Number:
+		if n, err := v.Float64(); err == nil && n == math.Trunc(n) && math.Abs(n) < 1<<53 {
+			return strconv.FormatInt(int64(n), 10)
+		}
+		return v.String()
+	}
+	return ""
+}
+
+// with gives a copy in which the value at the path is another; what lies beside the path is shared.
+func (t tree) with(value any, path ...string) tree {
+	out := maps.Clone(t)
+	if out == nil {
+		out = tree{}
+	}
+	if len(path) == 1 {
+		out[path[0]] = value
+	} else {
+		out[path[0]] = map[string]any(t.object(path[0]).with(value, path[1:]...))
+	}
+	return out
+}
+
+// layouts of the times that services write, besides RFC 3339: Health (RFC 1123), Inspector, Security Hub's API in Python.
+var layouts = []string{
+	time.RFC3339Nano, time.RFC1123, time.RFC1123Z, "Mon, 2 Jan 2006 15:04:05 MST", "Mon Jan 02 15:04:05.000 MST 2006", "Mon Jan _2 15:04:05 MST 2006",
+	"2006-01-02 15:04:05.999999999", "2006-01-02T15:04:05.999999999", "2006-01-02 15:04:05.999999999Z07:00", "Jan 2, 2006 3:04:05 PM",
+}
+
+// time gives a time, zero for what is none. Numbers are seconds or milliseconds since 1970, by their size.
 func (t tree) time(path ...string) time.Time {
-	v, err := time.Parse(time.RFC3339Nano, t.text(path...))
-	if err != nil || v.Year() < 2000 || v.Year() > 9000 {
+	var out time.Time
+	switch v := t.at(path...).(type) {
+	case string:
+		for _, layout := range layouts {
+			if parsed, err := time.Parse(layout, v); err == nil {
+				out = parsed
+				break
+			}
+		}
+	case json.Number:
+		n, err := v.Float64()
+		if err == nil && n > 1e11 {
+			n /= 1000
+		}
+		if err == nil && n > 0 && n < 1e11 {
+			out = time.UnixMicro(int64(math.Round(n * 1e6)))
+		}
+	}
+	if out.Year() < 2000 || out.Year() > 9000 {
 		return time.Time{}
 	}
-	return v.UTC()
+	return out.UTC()
+}
+
+// first gives the first of these times that is known.
+func first(times ...time.Time) time.Time {
+	for _, t := range times {
+		if !t.IsZero() {
+			return t
+		}
+	}
+	return time.Time{}
 }
 
 // words cuts text to one line of at most n characters.

@@ -124,21 +124,39 @@ func hubAccount(execution string) string {
 // Stem begins the name of everything that Firebreak's templates make in the hub account.
 const Stem = "firebreak"
 
+// Quarantine is the managed policy of each account that quarantine-principal attaches.
+const Quarantine = "FirebreakQuarantine"
+
 // Forwarder is the stem of the names that the member template makes besides the roles: its forwarding role and dead letters.
 const Forwarder = "firebreak-forwarder"
 
-// self refuses Firebreak's own resources. In the hub everything with our name is ours. In a member account only the names
-// that the member template makes are: a wider rule would let an attacker hide behind a name of their choice.
+// unnamed are services whose resources carry ids instead of names: in the hub account ours cannot be told from others.
+var unnamed = []string{"kms", "apigateway", "execute-api"}
+
+// made are the names that the templates make outside the hub: in member accounts, the forensic and the management account. Some end with
+// their region.
+var made = []string{
+	Forwarder, Forwarder + "-calls", Forwarder + "-evidence", Forwarder + "-snapshots", "firebreak-aggregator", "firebreak-analyst", "firebreak-boundary", "firebreak-flow-log",
+	"firebreak-hipaa-phi-encryption-check", "firebreak-patient-data-access-logging",
+}
+
+// buckets are those of them that hold evidence and records; account and region follow.
+var buckets = []string{"firebreak-forensics", "firebreak-records"}
+
+// self refuses Firebreak's own resources. In the hub everything with our name is ours, wherever in the ARN it stands (a log
+// group, a version of a function, a parameter), and so is what has no name. In a member account only the names that the member
+// template makes are: a wider rule would let an attacker hide behind a name of their choice.
 func self(t incident.Target, hub string) *Refusal {
-	name := t.Name()
-	if i := strings.LastIndexAny(name, ":"); i >= 0 {
-		name = name[i+1:]
+	ours := t.Account == hub && slices.Contains(unnamed, t.Service)
+	for _, name := range strings.FieldsFunc(t.Resource, func(r rune) bool { return r == '/' || r == ':' }) {
+		ours = ours || t.Account == hub && (name == Stem || strings.HasPrefix(name, Stem+"-"))
+		ours = ours || t.Service == "iam" && t.Resource == "policy/"+Quarantine
+		ours = ours || slices.Contains(made, strings.TrimSuffix(name, "-"+t.Region))
+		ours = ours || t.Service == "s3" && slices.Contains(buckets, strings.TrimSuffix(name, "-"+t.Account+"-"+t.Region))
+		for _, r := range append(account.Roles(), account.Evidence) {
+			ours = ours || t.Service == "iam" && name == account.RolePrefix+string(r)
+		}
 	}
-	ours := t.Account == hub && (name == Stem || strings.HasPrefix(name, Stem+"-"))
-	for _, r := range account.Roles() {
-		ours = ours || t.Service == "iam" && name == account.RolePrefix+string(r)
-	}
-	ours = ours || name == Forwarder || name == Forwarder+"-"+t.Region
 	if ours {
 		return &Refusal{Self, fmt.Sprintf("%s is part of Firebreak: it is never changed by Firebreak. If it is compromised, a person must act", t.ARN)}
 	}
@@ -196,6 +214,19 @@ func BudgetKey(account, action string, at time.Time) ledger.Key {
 	return ledger.Key{PK: fmt.Sprintf("BUDGET#%s#%s#%s", account, action, at.UTC().Format("2006-01-02T15")), SK: "SET"}
 }
 
+// Raise is a person's decision to let an action change more resources of an account in one hour.
+type Raise struct {
+	By  int       `json:"by"` // how many more, over all decisions of the hour
+	Who string    `json:"who"`
+	Why string    `json:"why"`
+	At  time.Time `json:"at"`
+}
+
+// RaiseKey is where a raise of that budget stands.
+func RaiseKey(account, action string, at time.Time) ledger.Key {
+	return ledger.Key{PK: BudgetKey(account, action, at).PK, SK: "RAISE"}
+}
+
 // budget counts the resource towards the hour. The set holds resources, not attempts: a retry costs nothing.
 func budget(ctx context.Context, s ledger.Store, set setting.Guard, q Question) (*Refusal, error) {
 	limit := set.Budget
@@ -207,13 +238,32 @@ func budget(ctx context.Context, s ledger.Store, set setting.Guard, q Question) 
 		limit = 1 << 30
 	}
 	action := q.Request.Step.Action
-	ok, err := s.AddToSet(ctx, BudgetKey(q.Target.Account, action, q.Now), q.Target.ARN, limit, q.Now.Add(48*time.Hour))
-	if err != nil {
-		name := fault.Unreadable
-		if fault.Is(err, fault.Throttled) {
-			name = fault.Throttled
+	add := func() (bool, error) {
+		ok, err := s.AddToSet(ctx, BudgetKey(q.Target.Account, action, q.Now), q.Target.ARN, limit, q.Now.Add(48*time.Hour))
+		if err != nil {
+			name := fault.Unreadable
+			if fault.Is(err, fault.Throttled) {
+				name = fault.Throttled
+			}
+			return false, fault.Wrap(name, err, "count %s towards the budget", q.Target.ARN)
 		}
-		return nil, fault.Wrap(name, err, "count %s towards the budget", q.Target.ARN)
+		return ok, nil
+	}
+	ok, err := add()
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		raised, err := ledger.Load[Raise](ctx, s, RaiseKey(q.Target.Account, action, q.Now))
+		if err != nil {
+			return nil, err
+		}
+		if raised.Value.By > 0 {
+			limit += raised.Value.By
+			if ok, err = add(); err != nil {
+				return nil, err
+			}
+		}
 	}
 	if !ok {
 		return &Refusal{Budget, fmt.Sprintf("%s has changed %d resources in account %s this hour, which is the limit for %s", action, limit, q.Target.Account, q.Request.Incident.Severity)}, nil

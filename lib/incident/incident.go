@@ -102,6 +102,9 @@ const (
 // Contains tells whether a contain step with this outcome may count towards "contained".
 func (o Outcome) Contains() bool { return o == Applied || o == Already || o == Gone }
 
+// Releases tells whether a step of a release with this outcome counts as undone: restored, or not this incident's any more.
+func (o Outcome) Releases() bool { return o == Restored || o == Already || o == Gone || o == Held }
+
 // Result is what an action gives. Changes say in words what differs ("eni-1 groups: sg-a -> sg-b"), at most 20 lines.
 type Result struct {
 	Action   string   `json:"action"`
@@ -126,7 +129,15 @@ const (
 	Apply Mode = "apply"
 	Look  Mode = "plan"
 	Undo  Mode = "undo"
+	// LookUndo is to Undo what Look is to Apply: it says what would be restored, and writes nothing.
+	LookUndo Mode = "plan-undo"
 )
+
+// Looks tells whether the mode only looks: no call of an action in it changes or records anything.
+func (m Mode) Looks() bool { return m == Look || m == LookUndo }
+
+// Undoes tells whether the mode is about taking a change back.
+func (m Mode) Undoes() bool { return m == Undo || m == LookUndo }
 
 // Execution names the run of the machine that asks. Start is its start time.
 type Execution struct {
@@ -152,6 +163,8 @@ type Request struct {
 	Approval int `json:"approval,omitempty"`
 	// Force restores although the resource has changed since; undo only, by a person.
 	Force bool `json:"force,omitempty"`
+	// Why is who asked for the undo and why, for the record.
+	Why string `json:"why,omitempty"`
 }
 
 // Target is a step's target, taken apart.
@@ -242,6 +255,13 @@ const (
 	EndNeedsPerson      Ending = "NeedsPerson"
 )
 
+// The endings of the machine that releases, which shares Planned and NeedsPerson.
+const (
+	EndReleased Ending = "Released" // everything that was asked for is undone, or was not held any more
+	EndDrifted  Ending = "Drifted"  // something was left as it is, because somebody has changed it since
+	EndRefused  Ending = "Refused"  // nothing was undone: the reason says why
+)
+
 // CloseRequest is what close-incident takes: the ending that the machine claims and the outcomes it bears on.
 type CloseRequest struct {
 	Ending    Ending    `json:"ending"`
@@ -281,7 +301,7 @@ type Verdict struct {
 
 // DeadLetter is the body of a message in a dead-letter queue that the machine or Firebreak wrote.
 type DeadLetter struct {
-	Layer     string `json:"layer"` // action, incident
+	Layer     string `json:"layer"` // action, incident, release
 	Incident  string `json:"incident,omitempty"`
 	Episode   int    `json:"episode,omitempty"`
 	Execution string `json:"execution"`

@@ -27,6 +27,8 @@ type Incident struct {
 	// Rule is the playbook rule that decided, as file:line.
 	Rule string        `json:"rule"`
 	Plan incident.Plan `json:"plan"`
+	// Told is who hears of the incident, and when somebody else does.
+	Told Told `json:"told,omitzero"`
 	// Outcomes has the latest result of each step, by Step.Key, over all executions of this episode.
 	Outcomes map[string]incident.Result `json:"outcomes"`
 	// Ending of the latest execution that closed, and what a person has to do where it is NeedsPerson.
@@ -34,6 +36,19 @@ type Incident struct {
 	Needs  string          `json:"needs,omitempty"`
 	// Runs counts the resumed executions of this incident.
 	Runs int `json:"runs"`
+}
+
+// Told is who hears of an incident besides the security team.
+type Told struct {
+	// Audience is the playbook's word: security, owner, data-owner, bucket-owner, account-owner.
+	Audience string `json:"audience"`
+	// Name is an address, a team or a person, Said where it comes from. Both come from tags and settings: untrusted text.
+	Name string `json:"name"`
+	Said string `json:"said"`
+	// Missing says that nobody is named as that audience; the security team stands in.
+	Missing string `json:"missing,omitempty"`
+	// EscalateMinutes is after how long without a decision somebody else is told; 0 for at once.
+	EscalateMinutes int `json:"escalateMinutes"`
 }
 
 // Finding is what the ledger keeps of a finding: enough to show it and to read it again at its source.

@@ -11,8 +11,10 @@
 //	INC#<id>      / VIEW#APPROVAL#…               who looked at a request, once an hour
 //	INC#<id>      / RUN#<cause>                   the run number that a redrive or an override was given
 //	RES#<arn>     / HOLD#<action>                 what Firebreak holds on a resource: before, intent, after, holders
+//	RES#<arn>     / DOCUMENT#<digest>             an earlier document that is too long for a state
 //	RES#<arn>     / INC#<id>                      the incidents that name a resource
 //	BUDGET#<account>#<action>#<hour> / SET        the holds of an hour
+//	BUDGET#<account>#<action>#<hour> / RAISE      by how much people have raised it, and who
 //	SETTING#guard / SETTING                       mode, protected list, limits: what must take effect at once
 //
 // Index "open" (gpk / gsk) is sparse: only what still needs work is in it, sharded over four partitions a group:

@@ -102,7 +102,7 @@ func (c *Code) Interfaces() (map[string][]Method, error) {
 	return out, nil
 }
 
-// methods gives the calls of the interface of that name; none for what is no interface of this package.
+// methods gives the calls of the type of that name; none for what is no interface of this package, or struct of interfaces.
 func (c *Code) methods(name string) ([]Method, error) {
 	var out []Method
 	for _, f := range c.files {
@@ -116,11 +116,7 @@ func (c *Code) methods(name string) ([]Method, error) {
 				if !ok || t.Name.Name != name {
 					continue
 				}
-				i, ok := t.Type.(*ast.InterfaceType)
-				if !ok {
-					continue
-				}
-				methods, err := c.members(f, i)
+				methods, err := c.calls(f, t.Type)
 				if err != nil {
 					return nil, err
 				}
@@ -131,19 +127,27 @@ func (c *Code) methods(name string) ([]Method, error) {
 	return out, nil
 }
 
-func (c *Code) members(f *ast.File, i *ast.InterfaceType) (out []Method, err error) {
-	for _, field := range i.Methods.List {
-		var more []Method
-		switch t := field.Type.(type) {
-		case *ast.FuncType:
-			if m, ok := call(f, field.Names[0].Name, t); ok {
-				more = []Method{m}
+// calls gives those of a type: an interface's methods, what it embeds, and what the fields of a struct of interfaces have.
+func (c *Code) calls(f *ast.File, t ast.Expr) (out []Method, err error) {
+	var fields []*ast.Field
+	switch t := t.(type) {
+	case *ast.InterfaceType:
+		fields = t.Methods.List
+	case *ast.StructType:
+		fields = t.Fields.List
+	case *ast.Ident:
+		return c.methods(t.Name)
+	case *ast.SelectorExpr:
+		return c.elsewhere(f, t)
+	}
+	for _, field := range fields {
+		if fun, ok := field.Type.(*ast.FuncType); ok {
+			if m, ok := call(f, field.Names[0].Name, fun); ok {
+				out = append(out, m)
 			}
-		case *ast.Ident:
-			more, err = c.methods(t.Name)
-		case *ast.SelectorExpr:
-			more, err = c.elsewhere(f, t)
+			continue
 		}
+		more, err := c.calls(f, field.Type)
 		if err != nil {
 			return nil, err
 		}
@@ -189,10 +193,6 @@ func call(f *ast.File, name string, t *ast.FuncType) (Method, bool) {
 // Takes lists, by the role that a function takes in an account (account.Read and so on), the calls that it may make with it: those of
 // the interface that the function which names the role gives.
 func (c *Code) Takes() (map[string][]Method, error) {
-	own, err := c.Interfaces()
-	if err != nil {
-		return nil, err
-	}
 	out := map[string][]Method{}
 	for _, f := range c.files {
 		var failed error
@@ -205,14 +205,9 @@ func (c *Code) Takes() (map[string][]Method, error) {
 			if role == "" {
 				return true
 			}
-			var methods []Method
-			switch t := lit.Type.Results.List[0].Type.(type) {
-			case *ast.Ident:
-				methods = own[t.Name]
-			case *ast.SelectorExpr:
-				if methods, err = c.elsewhere(f, t); err != nil {
-					failed = err
-				}
+			methods, err := c.calls(f, lit.Type.Results.List[0].Type)
+			if err != nil {
+				failed = err
 			}
 			out[role] = append(out[role], methods...)
 			return false

@@ -69,6 +69,7 @@ func (b *Book) parse(data []byte, known map[string]Use) error {
 		if err := r.check(nodes[i], known); err != nil {
 			return err
 		}
+		r.conditions = r.When.conditions()
 		if reflect.ValueOf(r.When).IsZero() && i < len(doc.Rules)-1 {
 			return at(r.line, "rule %s has no condition, so the %d rules after it never decide", r.Name, len(doc.Rules)-1-i)
 		}
@@ -148,12 +149,12 @@ func strictKeys(n *yaml.Node, t reflect.Type) error {
 			return at(key.Line, "the key %s is there twice", key.Value)
 		}
 		seen[key.Value] = true
-		want := reflect.TypeFor[string]()
-		if t.Kind() == reflect.Struct {
-			var ok bool
-			if want, ok = fields[key.Value]; !ok {
-				return at(key.Line, "unknown key %q%s", key.Value, meant(key.Value, slices.Sorted(maps.Keys(fields))))
-			}
+		want, ok := fields[key.Value]
+		if t.Kind() == reflect.Map {
+			want, ok = t.Elem(), true
+		}
+		if !ok {
+			return at(key.Line, "unknown key %q%s", key.Value, meant(key.Value, slices.Sorted(maps.Keys(fields))))
 		}
 		if err := strict(val, want); err != nil {
 			return err
@@ -201,10 +202,16 @@ func (r *rule) check(n *yaml.Node, known map[string]Use) error {
 		words(value(cond, "severity"), "severity", from, texts(incident.Bands())),
 		words(value(n, "severity"), "severity", given(string(r.Severity)), texts(incident.Bands())),
 		words(value(cond, "role"), "role", given(string(r.When.Role)), []string{string(finding.Actor), string(finding.Target)}),
-		words(value(cond, "principal"), "principal", texts(r.When.Principal), texts([]finding.Who{finding.WhoUser, finding.WhoRole, finding.WhoRoot, finding.WhoFederated, finding.WhoService, finding.WhoAccount, finding.WhoOther})),
+		words(value(cond, "principal"), "principal", r.When.Principal, append(texts(finding.Whos()), aUserSession)),
 		words(value(cond, "names"), "resource", texts(r.When.Names), texts(resourceNames)),
 		checkSteps(value(n, "contain"), r.Contain, known, false),
 		checkSteps(value(n, "eradicate"), r.Eradicate, known, true),
+	}
+	if r.Notify != nil {
+		told := value(n, "notify")
+		checks = append(checks,
+			words(value(told, "audience"), "audience", given(r.Notify.Audience), Audiences()),
+			words(value(told, "from"), "severity", given(string(r.Notify.From)), texts(incident.Bands())))
 	}
 	for _, err := range checks {
 		if err != nil {
@@ -212,17 +219,23 @@ func (r *rule) check(n *yaml.Node, known map[string]Use) error {
 		}
 	}
 	switch {
+	case r.FanOut && len(r.Contain) == 0:
+		return at(value(n, "fanOut").Line, "rule %s fans out and contains nothing", r.Name)
 	case r.Notify != nil && r.Notify.Audience == "":
 		return at(value(n, "notify").Line, "notify says no audience")
 	case r.Notify != nil && (r.Notify.Escalate < 0 || r.Notify.Escalate > 30*24*time.Hour):
 		return at(value(n, "notify").Line, "escalate is %s, not between 0 and 30 days", r.Notify.Escalate)
+	case r.Notify != nil && r.Notify.From != "" && len(r.Contain)+len(r.Eradicate) > 0:
+		return at(value(n, "notify").Line, "rule %s acts: people are told at any severity, so from has no place here", r.Name)
+	case len(r.Eradicate) > 0 && len(r.Contain) == 0:
+		return at(value(n, "eradicate").Line, "rule %s destroys what it does not contain", r.Name)
 	case r.Notify == nil && len(r.Contain)+len(r.Eradicate) > 0:
 		return at(r.line, "rule %s acts and tells nobody: give it a notify", r.Name)
 	}
 	return nil
 }
 
-var resourceNames = []resourceName{anInstance, aRole, aUser, aBucket}
+var resourceNames = []resourceName{anInstance, aRole, aUser, aKey, aBucket, aGroup, aTrail, aResource}
 
 func checkSteps(n *yaml.Node, list []step, known map[string]Use, eradicate bool) error {
 	for i, s := range list {
@@ -241,8 +254,17 @@ func checkSteps(n *yaml.Node, list []step, known map[string]Use, eradicate bool)
 			return at(line, "%s has no target", s.Action)
 		case !slices.Contains(resourceNames, s.Target):
 			return at(line, "unknown target %q%s", s.Target, meant(string(s.Target), texts(resourceNames)))
-		case use.Target != "" && use.Target != string(s.Target):
-			return at(line, "%s takes a target of kind %s, not %s", s.Action, use.Target, s.Target)
+		case len(use.Targets) > 0 && !slices.Contains(use.Targets, string(s.Target)):
+			return at(line, "%s takes a target of kind %s, not %s", s.Action, strings.Join(use.Targets, " or "), s.Target)
+		}
+		for _, p := range slices.Sorted(maps.Keys(s.With)) {
+			line := value(value(n.Content[i], "with"), p).Line
+			if !slices.Contains(use.With, p) {
+				return at(line, "%s has no parameter %q%s", s.Action, p, meant(p, use.With))
+			}
+			if v := s.With[p]; strings.HasPrefix(v, "finding.") && values[v] == nil {
+				return at(line, "a finding has no value %q%s", v, meant(v, slices.Sorted(maps.Keys(values))))
+			}
 		}
 	}
 	return nil
@@ -273,6 +295,9 @@ func meant(word string, allowed []string) string {
 	}
 	if best != "" {
 		return fmt.Sprintf(": %s is probably meant", best)
+	}
+	if len(allowed) == 0 {
+		return ""
 	}
 	return fmt.Sprintf(": it can be %s", strings.Join(allowed, ", "))
 }

@@ -7,11 +7,12 @@ package playbook
 import (
 	_ "embed"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
-	"firebreak/lib/fault"
+	"firebreak/functions"
 	"firebreak/lib/finding"
 	"firebreak/lib/incident"
 )
@@ -26,44 +27,67 @@ type Book struct {
 // rule is one rule as it stands in the file.
 type rule struct {
 	Name string `yaml:"name"`
-	When when   `yaml:"when"`
+	// Because says in words why the rule does what it does, for the people who read the reason.
+	Because string `yaml:"because"`
+	When    when   `yaml:"when"`
 	// Severity that the incident is treated with, where it is higher than the finding's own.
-	Severity  incident.Band `yaml:"severity"`
-	Contain   []step        `yaml:"contain"`
-	Eradicate []step        `yaml:"eradicate"`
-	Notify    *notice       `yaml:"notify"`
+	Severity incident.Band `yaml:"severity"`
+	// FanOut makes steps for what the finding names of the targets and passes over the rest. Without it all steps are made or
+	// none.
+	FanOut    bool    `yaml:"fanOut"`
+	Contain   []step  `yaml:"contain"`
+	Eradicate []step  `yaml:"eradicate"`
+	Notify    *notice `yaml:"notify"`
 
-	line int
+	line       int
+	conditions []condition
+}
+
+// reason names the rule, and why it is there where it says so.
+func (r rule) reason() string {
+	if r.Because == "" {
+		return "rule " + r.Name
+	}
+	return "rule " + r.Name + ": " + r.Because
 }
 
 // when holds the conditions of a rule. All that are given must hold; a list holds when one of its entries does.
 type when struct {
-	Type         []string       `yaml:"type"`    // globs
-	Product      []string       `yaml:"product"` // globs
-	Severity     *threshold     `yaml:"severity"`
-	Account      []string       `yaml:"account"`      // globs
-	Region       []string       `yaml:"region"`       // globs
-	ResourceType []string       `yaml:"resourceType"` // globs; what the finding is about: Instance, AccessKey, S3Bucket
-	Role         finding.Part   `yaml:"role"`         // actor or target: of the resource that the finding is about
-	Principal    []finding.Who  `yaml:"principal"`
-	Names        []resourceName `yaml:"names"` // the finding names a resource of each of these kinds
+	Type         []string            `yaml:"type"`    // globs
+	Product      []string            `yaml:"product"` // globs
+	Severity     *threshold          `yaml:"severity"`
+	Account      []string            `yaml:"account"`            // globs
+	Unit         []string            `yaml:"organizationalUnit"` // globs; of the account, as the installation's settings have it
+	Region       []string            `yaml:"region"`             // globs
+	Tags         map[string][]string `yaml:"tags"`               // globs by key; some resource of the finding has each of them
+	ResourceType []string            `yaml:"resourceType"`       // globs; what the finding is about
+	Role         finding.Part        `yaml:"role"`               // actor or target: of the resource that the finding is about
+	Principal    []string            `yaml:"principal"`
+	Names        []resourceName      `yaml:"names"` // the finding names a resource of each of these kinds
 }
 
 type threshold struct {
 	From incident.Band `yaml:"from"`
 }
 
-// step is one thing to do to each resource of a kind that the finding names.
+// step is one thing to do to each resource of a kind that the finding names. With are the action's parameters, words or values
+// of the finding (finding.principal).
 type step struct {
 	Action string            `yaml:"action"`
 	Target resourceName      `yaml:"target"`
 	With   map[string]string `yaml:"with"`
 }
 
-// notice says who is told, and after how long without a decision somebody else is.
+// notice says who is told, from which severity up, and after how long without a decision somebody else is.
 type notice struct {
 	Audience string        `yaml:"audience"`
 	Escalate time.Duration `yaml:"escalate"`
+	From     incident.Band `yaml:"from"`
+}
+
+// Audiences are whom a notice can go to. Who that is for a finding, lib/owner resolves.
+func Audiences() []string {
+	return []string{"security", "owner", "data-owner", "bucket-owner", "account-owner"}
 }
 
 // resourceName is how rules call a kind of resource.
@@ -73,21 +97,33 @@ const (
 	anInstance resourceName = "instance"
 	aRole      resourceName = "role"
 	aUser      resourceName = "user"
+	aKey       resourceName = "key"
 	aBucket    resourceName = "bucket"
+	aGroup     resourceName = "security-group"
+	aTrail     resourceName = "trail"
+	aResource  resourceName = "resource" // the one that the finding is about, whatever it is
 )
+
+// kindOf is the kind that a name stands for.
+var kindOf = map[resourceName]finding.Kind{
+	anInstance: finding.Instance, aRole: finding.Role, aUser: finding.User, aKey: finding.AccessKey, aBucket: finding.Bucket,
+	aGroup: finding.SecurityGroup, aTrail: finding.Trail,
+}
 
 // one is the name with its article.
 func (n resourceName) one() string {
 	if n == anInstance {
 		return "an instance"
 	}
-	return "a " + string(n)
+	return "a " + strings.ReplaceAll(string(n), "-", " ")
 }
 
 // Use is what a rule may do with an action.
 type Use struct {
-	// Target is the kind of resource that it takes: instance, role, user, bucket; empty for any.
-	Target string
+	// Targets are the kinds of resource that it takes; empty for any.
+	Targets []string
+	// With are the parameters that it takes.
+	With []string
 	// Destroys says that it only ever runs after approval.
 	Destroys bool
 }
@@ -95,17 +131,18 @@ type Use struct {
 // notify is the action that tells people.
 const notify = "notify"
 
-// Actions are the actions of this version, by name.
+// Actions are the actions of this version, by name: what the folders of functions say of themselves. Where they cannot be read
+// there are none, and no playbook that acts is accepted.
 func Actions() map[string]Use {
-	return map[string]Use{
-		"isolate-instance":    {Target: "instance"},
-		"snapshot-volumes":    {Target: "instance"},
-		"revoke-sessions":     {Target: "role"},
-		"deactivate-keys":     {Target: "user"},
-		"block-public-access": {Target: "bucket"},
-		notify:                {},
-		"terminate-instance":  {Target: "instance", Destroys: true},
+	all, err := functions.Actions()
+	if err != nil {
+		return nil
 	}
+	out := map[string]Use{}
+	for name, a := range all {
+		out[name] = Use{Targets: a.Targets, With: a.With, Destroys: a.Destroys}
+	}
+	return out
 }
 
 //go:embed builtin.yaml
@@ -129,8 +166,8 @@ type Decision struct {
 	Disposition Disposition
 	// Reason in words: what decided.
 	Reason string
-	// Rule that decided, as file:line; empty where none did.
-	Rule string
+	// Rule that decided, as file:line, and its name; empty where none did.
+	Rule, Name string
 	// Band that the incident is treated with.
 	Band incident.Band
 	Plan incident.Plan
@@ -147,40 +184,61 @@ func (b *Book) Decide(f finding.Finding, limit int) Decision {
 	if d.Reason = f.Idle(); d.Reason != "" {
 		return d
 	}
-	i := slices.IndexFunc(b.rules, func(r rule) bool { return r.When.match(f) })
+	if f.Own() {
+		return d.tell(f, "it names a role of Firebreak itself: people look at it, and nothing is done")
+	}
+	if f.Doubt != "" {
+		return d.bySeverity(f, "it may not be acted on: "+f.Doubt)
+	}
+	i := slices.IndexFunc(b.rules, func(r rule) bool { return r.match(f) })
+	if i < 0 && f.Unknown {
+		return d.bySeverity(f, fmt.Sprintf("%s is a type that this version does not know, and it is %s: it is never acted on", f.Type, f.Band))
+	}
 	if i < 0 {
-		if f.Band.Above(incident.Medium) {
-			return d.tell(f, fmt.Sprintf("no rule of %s is for %s; from HIGH up people are told", b.File, f.Type))
-		}
-		d.Reason = fmt.Sprintf("no rule of %s is for %s, and it is %s", b.File, f.Type, f.Band)
-		return d
+		return d.bySeverity(f, fmt.Sprintf("no rule of %s is for %s, and it is %s", b.File, f.Type, f.Band))
 	}
 	r := b.rules[i]
-	d.Rule = fmt.Sprintf("%s:%d", b.File, r.line)
+	d.Rule, d.Name = fmt.Sprintf("%s:%d", b.File, r.line), r.Name
 	if r.Severity.Above(d.Band) {
 		d.Band = r.Severity
 	}
 	if r.Notify != nil {
 		d.Audience, d.Escalate = r.Notify.Audience, r.Notify.Escalate
 	}
-	contain, err := steps(r.Contain, f)
+	contain, passed, err := steps(r.Contain, f, r.FanOut)
 	if err != nil {
 		return d.tell(f, fmt.Sprintf("rule %s cannot act: %v", r.Name, err))
 	}
-	eradicate, err := steps(r.Eradicate, f)
+	eradicate, _, err := steps(r.Eradicate, f, r.FanOut)
 	if err != nil {
 		return d.tell(f, fmt.Sprintf("rule %s cannot act: %v", r.Name, err))
 	}
 	switch {
 	case len(contain)+len(eradicate) > 0:
-		d.Disposition, d.Reason = Respond, "rule "+r.Name
+		d.Disposition, d.Reason = Respond, r.reason()
+		if len(passed) > 0 {
+			d.Reason += "; passed over: " + strings.Join(passed, "; ")
+		}
 		d.Plan.Contain, d.Plan.Eradicate = append(d.Plan.Contain, contain...), append(d.Plan.Eradicate, eradicate...)
 		d.cap(limit)
 		d.Plan.Contain = append(d.Plan.Contain, telling(f))
-	case r.Notify != nil:
-		return d.tell(f, "rule "+r.Name)
+	case len(r.Contain) > 0:
+		return d.tell(f, fmt.Sprintf("rule %s cannot act: the finding names nothing that it contains%s", r.Name, strings.Join(append([]string{""}, passed...), "; ")))
+	case r.Notify != nil && !r.Notify.From.Above(d.Band):
+		if f.Principal.Doubt != "" {
+			return d.tell(f, r.reason()+" ("+f.Principal.Doubt+")")
+		}
+		return d.tell(f, r.reason())
 	default:
-		d.Reason = "rule " + r.Name
+		d.Reason = r.reason()
+	}
+	return d
+}
+
+// bySeverity records, and tells people from HIGH up.
+func (d Decision) bySeverity(f finding.Finding, reason string) Decision {
+	if d.Reason = reason; d.Band.Above(incident.Medium) {
+		return d.tell(f, reason+"; from HIGH up people are told")
 	}
 	return d
 }
@@ -190,7 +248,13 @@ func (d Decision) tell(f finding.Finding, reason string) Decision {
 	d.Disposition, d.Reason = Notify, reason
 	d.Plan = incident.Plan{Contain: []incident.Step{telling(f)}, Eradicate: []incident.Step{}}
 	if d.Audience == "" {
-		d.Audience = "security"
+		d.Audience, d.Escalate = "security", 24*time.Hour
+		switch d.Band {
+		case incident.Critical:
+			d.Escalate = 0
+		case incident.High:
+			d.Escalate = time.Hour
+		}
 	}
 	return d
 }
@@ -210,10 +274,12 @@ func (d *Decision) cap(limit int) {
 	d.Reason += fmt.Sprintf("; the plan is cut to %d steps, %d are left to people", limit, d.Dropped)
 }
 
-// telling is the notice's step: about the first resource, or about the account where the finding names none.
+// telling is the notice's step: about the first resource of the finding's account, or about the account where it names none.
 func telling(f finding.Finding) incident.Step {
-	if arns := f.ARNs(); len(arns) > 0 {
-		return incident.Step{Action: notify, Target: arns[0]}
+	for _, r := range f.Resources {
+		if r.ARN != "" && r.Account == f.Account {
+			return incident.Step{Action: notify, Target: r.ARN}
+		}
 	}
 	return incident.Step{Action: notify, Target: f.AccountARN()}
 }
@@ -223,13 +289,86 @@ func Tell(f finding.Finding, reason string) Decision {
 	return Decision{Band: f.Band}.tell(f, reason)
 }
 
-func (w when) match(f finding.Finding) bool {
-	return globs(w.Type, f.Type) && globs(w.Product, f.Product) && globs(w.Account, f.Account) && globs(w.Region, f.Region) &&
-		globs(w.ResourceType, f.About) &&
-		(w.Severity == nil || !w.Severity.From.Above(f.Band)) &&
-		(w.Role == "" || slices.ContainsFunc(f.Resources, func(r finding.Resource) bool { return r.Part == w.Role })) &&
-		(len(w.Principal) == 0 || slices.Contains(w.Principal, f.Principal.Kind)) &&
-		!slices.ContainsFunc(w.Names, func(n resourceName) bool { return len(named(n, f)) == 0 })
+// match tells whether the rule decides about the finding. A GuardDuty type that this version does not know needs to be named.
+func (r rule) match(f finding.Finding) bool {
+	if f.Unknown && !slices.Contains(r.When.Type, f.Type) {
+		return false
+	}
+	return !slices.ContainsFunc(r.conditions, func(c condition) bool { return !c.holds(f) })
+}
+
+// condition is one key of a rule's when.
+type condition struct {
+	key   string
+	wants string
+	holds func(finding.Finding) bool
+	// has is what the finding has of it.
+	has func(finding.Finding) string
+}
+
+// conditions are those that the rule states.
+func (w when) conditions() []condition {
+	var out []condition
+	add := func(stated bool, key, wants string, holds func(finding.Finding) bool, has func(finding.Finding) string) {
+		if stated {
+			out = append(out, condition{key, wants, holds, has})
+		}
+	}
+	list := func(key string, patterns []string, has func(finding.Finding) string) {
+		add(len(patterns) > 0, key, strings.Join(patterns, " or "), func(f finding.Finding) bool { return globs(patterns, has(f)) }, has)
+	}
+	list("product", w.Product, func(f finding.Finding) string { return f.Product })
+	list("type", w.Type, func(f finding.Finding) string { return f.Type })
+	if w.Severity != nil {
+		add(true, "severity", string(w.Severity.From)+" or above", func(f finding.Finding) bool { return !w.Severity.From.Above(f.Band) }, func(f finding.Finding) string { return string(f.Band) })
+	}
+	list("account", w.Account, func(f finding.Finding) string { return f.Account })
+	list("organizationalUnit", w.Unit, func(f finding.Finding) string { return f.Unit })
+	list("region", w.Region, func(f finding.Finding) string { return f.Region })
+	list("resourceType", w.ResourceType, func(f finding.Finding) string { return f.About })
+	add(w.Role != "", "role", string(w.Role), func(f finding.Finding) bool { return partOf(f) == w.Role }, func(f finding.Finding) string { return string(partOf(f)) })
+	add(len(w.Principal) > 0, "principal", strings.Join(w.Principal, " or "), func(f finding.Finding) bool { return slices.Contains(w.Principal, who(f)) }, who)
+	for _, n := range w.Names {
+		add(true, "names", n.one(), func(f finding.Finding) bool { return len(named(n, f)) > 0 }, func(finding.Finding) string { return "none" })
+	}
+	for _, key := range slices.Sorted(maps.Keys(w.Tags)) {
+		tagged := func(f finding.Finding) string {
+			var values []string
+			for _, r := range f.Resources {
+				if v, ok := r.Tags[key]; ok {
+					values = append(values, v)
+				}
+			}
+			return strings.Join(values, ", ")
+		}
+		add(true, "tags "+key, strings.Join(w.Tags[key], " or "), func(f finding.Finding) bool {
+			return slices.ContainsFunc(f.Resources, func(r finding.Resource) bool {
+				v, ok := r.Tags[key]
+				return ok && globs(w.Tags[key], v)
+			})
+		}, tagged)
+	}
+	return out
+}
+
+// partOf is what the resource plays that the finding is about.
+func partOf(f finding.Finding) finding.Part {
+	for _, r := range f.Resources {
+		if r.Part != "" {
+			return r.Part
+		}
+	}
+	return ""
+}
+
+// aUserSession is the principal of a user whose credentials are a session's, taken with a key that the finding does not name.
+const aUserSession = "user-session"
+
+func who(f finding.Finding) string {
+	if f.Principal.Kind == finding.WhoUser && f.Principal.OfSession() {
+		return aUserSession
+	}
+	return string(f.Principal.Kind)
 }
 
 // named gives the resources that a rule's name stands for.
@@ -237,49 +376,90 @@ func named(n resourceName, f finding.Finding) []finding.Resource {
 	switch n {
 	case anInstance:
 		return f.Instances()
-	case aRole:
-		return f.Of(finding.Role)
-	case aUser:
-		return f.Of(finding.User)
-	case aBucket:
-		return f.Of(finding.Bucket)
+	case aResource:
+		return f.Resources[:min(1, len(f.Resources))]
 	}
-	return nil
+	return f.Of(kindOf[n])
 }
 
-// steps makes the steps of a rule for a finding: all, or none and the reason.
-func steps(list []step, f finding.Finding) ([]incident.Step, error) {
-	var out []incident.Step
+// steps makes the steps of a rule for a finding: all, or none and the reason. With fan, those that can be made, and why the
+// others were passed over.
+func steps(list []step, f finding.Finding, fan bool) (out []incident.Step, passed []string, err error) {
 	for _, s := range list {
 		resources := named(s.Target, f)
-		if len(resources) == 0 {
+		if len(resources) == 0 && !fan {
 			if f.Principal.Doubt != "" && (s.Target == aRole || s.Target == aUser) {
-				return nil, fmt.Errorf("%s needs %s, and %s", s.Action, s.Target.one(), f.Principal.Doubt)
+				return nil, nil, fmt.Errorf("%s needs %s, and %s", s.Action, s.Target.one(), f.Principal.Doubt)
 			}
-			return nil, fmt.Errorf("%s needs %s, and the finding names none", s.Action, s.Target.one())
+			return nil, nil, fmt.Errorf("%s needs %s, and the finding names none", s.Action, s.Target.one())
 		}
 		for _, r := range resources {
-			made := incident.Step{Action: s.Action, Target: r.ARN}
-			for k, v := range s.With {
-				made = with(made, k, v)
-			}
+			made, err := s.aim(r, f)
 			switch {
-			case r.ARN == "":
-				return nil, fmt.Errorf("%s needs %s, and %q is none that can be told for certain", s.Action, s.Target.one(), r.ID)
-			case r.Account != f.Account:
-				return nil, fmt.Errorf("%s: %s is of account %s, the finding of %s", s.Action, r.ARN, r.Account, f.Account)
-			case s.Target == aUser && f.Principal.KeyID != "":
-				if !f.Principal.LongTerm() {
-					return nil, fmt.Errorf("%s needs a long-term key, and the finding names %q, a session's", s.Action, f.Principal.KeyID)
-				}
-				made = with(made, "keyId", f.Principal.KeyID)
-			}
-			if !slices.ContainsFunc(out, func(o incident.Step) bool { return o.Key() == made.Key() }) {
+			case err != nil && !fan:
+				return nil, nil, err
+			case err != nil:
+				passed = append(passed, err.Error())
+			case !slices.ContainsFunc(out, func(o incident.Step) bool { return o.Key() == made.Key() }):
 				out = append(out, made)
 			}
 		}
 	}
-	return out, nil
+	return out, passed, nil
+}
+
+// aim makes the step for one resource. Errors: the resource is not told for certain, or is not the finding's account's.
+func (s step) aim(r finding.Resource, f finding.Finding) (incident.Step, error) {
+	made := incident.Step{Action: s.Action, Target: r.ARN}
+	for k, v := range s.With {
+		if v = valueOf(v, f); v == "" {
+			return made, fmt.Errorf("%s needs %s, which the finding does not say", s.Action, s.With[k])
+		}
+		made = with(made, k, v)
+	}
+	key := f.Principal.KeyID
+	if s.Target == aKey {
+		key = r.ID
+		if f.Principal.Kind == finding.WhoRoot {
+			return made, fmt.Errorf("%s: the key %s is the root user's, which only root itself can deactivate", s.Action, r.ID)
+		}
+		if made.Target = f.KeyTarget(r); made.Target == "" {
+			return made, fmt.Errorf("%s needs a key, and %q is none", s.Action, r.ID)
+		}
+	}
+	switch {
+	case made.Target == "":
+		return made, fmt.Errorf("%s needs %s, and %q is none that can be told for certain", s.Action, s.Target.one(), r.ID)
+	case r.Account != f.Account:
+		return made, fmt.Errorf("%s: %s is of account %s, the finding of %s", s.Action, made.Target, r.Account, f.Account)
+	case r.Region != "" && f.Region != "" && r.Region != f.Region:
+		return made, fmt.Errorf("%s: %s is in region %s, the finding in %s", s.Action, made.Target, r.Region, f.Region)
+	case s.takesKeys() && key != "" && (s.Target == aKey || r.ID == f.Principal.Name):
+		if !finding.LongTerm(key) {
+			return made, fmt.Errorf("%s needs a long-term key, and the finding names %q, a session's", s.Action, key)
+		}
+		made = with(made, "keyId", key)
+	}
+	return made, nil
+}
+
+// takesKeys tells whether the action is about single keys of its target.
+func (s step) takesKeys() bool { return slices.Contains(Actions()[s.Action].With, "keyId") }
+
+// values that a parameter can take from the finding.
+var values = map[string]func(finding.Finding) string{
+	"finding.principal": func(f finding.Finding) string { return strings.Join(f.External, ",") },
+	"finding.keyId":     func(f finding.Finding) string { return f.Principal.KeyID },
+	"finding.id":        func(f finding.Finding) string { return f.NativeID },
+	"finding.type":      func(f finding.Finding) string { return f.Type },
+}
+
+// valueOf is what a parameter is set to: a value of the finding, or the word itself.
+func valueOf(word string, f finding.Finding) string {
+	if v, ok := values[word]; ok {
+		return v(f)
+	}
+	return word
 }
 
 func with(s incident.Step, key, value string) incident.Step {
@@ -315,12 +495,4 @@ func glob(pattern, s string) bool {
 		s = s[i+len(p):]
 	}
 	return true
-}
-
-// Load gives the playbook that an installation has set. Errors: Unreadable, and nothing is acted on.
-func Load(source string) (*Book, error) {
-	if source != "builtin" {
-		return nil, fault.New(fault.Unreadable, "the playbook %q is not one that this version can load: set source to builtin", source)
-	}
-	return Builtin()
 }

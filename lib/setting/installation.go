@@ -3,6 +3,7 @@ package setting
 import (
 	"context"
 	"encoding/json"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -30,6 +31,10 @@ type Account struct {
 	ID      string   `json:"id"`
 	Name    string   `json:"name"`
 	Regions []string `json:"regions"`
+	// Unit is the organizational unit, for instance ou-ab12-34cd56ef or a name: what the playbook's conditions call it.
+	Unit string `json:"organizationalUnit,omitempty"`
+	// Owners are who is told, by audience: {"data-owner": "data@example.com"}. An audience without an entry is the default's.
+	Owners map[string]string `json:"owners,omitempty"`
 }
 
 // Approver is a person who may decide. Empty lists mean all.
@@ -56,9 +61,38 @@ type Approval struct {
 	Hours map[string]int `json:"hours"`
 }
 
-// Playbook names the playbook that decides.
+// Playbook names the playbook that decides: the built-in one, or a version of a file in S3 with its SHA-256 in hexadecimal.
 type Playbook struct {
-	Source string `json:"source"` // builtin
+	Source  string `json:"source"` // builtin or s3
+	Bucket  string `json:"bucket,omitempty"`
+	Key     string `json:"key,omitempty"`
+	Version string `json:"version,omitempty"`
+	SHA256  string `json:"sha256,omitempty"`
+}
+
+// Sources of playbooks.
+const (
+	Builtin = "builtin"
+	S3      = "s3"
+)
+
+var hash = regexp.MustCompile(`^[0-9a-fA-F]{64}$`)
+
+func (p Playbook) check() error {
+	own := Playbook{Source: p.Source}
+	switch {
+	case p.Source == "":
+		return fault.New(fault.Unreadable, "the setting playbook: source is missing")
+	case p.Source == Builtin && p != own:
+		return fault.New(fault.Unreadable, "the setting playbook: with source builtin nothing else is set")
+	case p.Source == S3 && (p.Bucket == "" || p.Key == "" || p.Version == ""):
+		return fault.New(fault.Unreadable, "the setting playbook: source s3 needs bucket, key and version")
+	case p.Source == S3 && !hash.MatchString(p.SHA256):
+		return fault.New(fault.Unreadable, "the setting playbook: sha256 is not 64 hexadecimal digits")
+	case p.Source != Builtin && p.Source != S3:
+		return fault.New(fault.Unreadable, "the setting playbook: source is %q, not builtin or s3", p.Source)
+	}
+	return nil
 }
 
 // Action holds the times of the spine.
@@ -166,8 +200,6 @@ func (i Installed) check() error {
 		return fault.New(fault.Unreadable, "the setting action: settleMilliseconds and leaseSeconds must be at least 1")
 	case i.Forensics.Account != "" && (i.Forensics.LockDays < 1 || i.Forensics.LockMode != "governance" && i.Forensics.LockMode != "compliance"):
 		return fault.New(fault.Unreadable, "the setting forensics: lockMode is %q, not governance or compliance, or lockDays is %d, less than 1", i.Forensics.LockMode, i.Forensics.LockDays)
-	case i.Playbook.Source == "":
-		return fault.New(fault.Unreadable, "the setting playbook: source is missing")
 	}
-	return nil
+	return i.Playbook.check()
 }

@@ -60,6 +60,7 @@ type world struct {
 	executions map[string]*execution // by ARN
 	starts     []string
 	deny       error // what starting answers
+	ends       func(*execution)
 	calls      []string
 }
 
@@ -72,6 +73,8 @@ type message struct {
 type execution struct {
 	input   string
 	running bool
+	// output of one that succeeded, cause of one that failed.
+	output, cause string
 }
 
 func newWorld(t *testing.T) *world {
@@ -187,6 +190,9 @@ func (w *world) StartExecution(_ context.Context, in *sfn.StartExecutionInput, _
 		return nil, &sfntypes.ExecutionAlreadyExists{}
 	}
 	w.executions[arn] = &execution{input: *in.Input, running: true}
+	if w.ends != nil {
+		w.ends(w.executions[arn])
+	}
 	w.starts = append(w.starts, *in.Name)
 	return &sfn.StartExecutionOutput{ExecutionArn: &arn}, nil
 }
@@ -197,8 +203,13 @@ func (w *world) DescribeExecution(_ context.Context, in *sfn.DescribeExecutionIn
 		return nil, &sfntypes.ExecutionDoesNotExist{}
 	}
 	out := &sfn.DescribeExecutionOutput{Input: &e.input, Status: sfntypes.ExecutionStatusFailed}
-	if e.running {
+	switch {
+	case e.running:
 		out.Status = sfntypes.ExecutionStatusRunning
+	case e.output != "":
+		out.Status, out.Output = sfntypes.ExecutionStatusSucceeded, &e.output
+	case e.cause != "":
+		out.Cause = &e.cause
 	}
 	return out, nil
 }
@@ -285,7 +296,13 @@ func TestWrongInputIsAnsweredWithTheWayOut(t *testing.T) {
 		{[]string{"unprotect"}, 2, "ARN is missing"},
 		{[]string{"plan"}, 2, "FILE is missing"},
 		{[]string{"plan", "/nonexistent/event.json"}, 1, "/nonexistent/event.json"},
-		{[]string{"plan", empty}, 1, "is empty"},
+		{[]string{"plan", empty}, 0, "has no event in it"},
+		{[]string{"explain"}, 2, "one ID or FILE"},
+		{[]string{"explain", "INC-AAAAAAAAAAAAAAAA"}, 1, "there is no incident INC-AAAAAAAAAAAAAAAA"},
+		{[]string{"playbook", "chekc", empty}, 2, "playbook check FILE"},
+		{[]string{"playbook", "check", empty}, 1, "empty.json"},
+		{[]string{"playbook", "check", "../../lib/playbook/builtin.yaml"}, 0, "would be loaded"},
+		{[]string{"explain", "../../events/guardduty-stolen-instance-credentials.json"}, 0, "decided by"},
 		{[]string{"plan", "--playbook", empty, empty}, 1, "empty.json"},
 		{[]string{"redrive"}, 2, "say what"},
 		{[]string{"redrive", "--all", id}, 2, "one of ID, --queue and --all"},
@@ -350,14 +367,15 @@ func TestPlanReadsEventsInAnyGrouping(t *testing.T) {
 		"one after another":          {one + one, 2},
 		"one a line":                 {compact(one) + "\n\n" + compact(one) + "\n", 2},
 		"with a byte-order mark":     {"\ufeff" + one, 1},
-		"a broken line among others": {compact(one) + "\n{broken\n" + compact(one), 3},
-		"broken":                     {one[:len(one)/2], 1},
+		"a broken line among others": {compact(one) + "\n{broken\n" + compact(one), 2},
+		"broken":                     {one[:len(one)/2], 0},
 		"an empty array and one":     {"[]" + one, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			w.stdin = c.input
-			if code := w.run("plan", "-", "--json"); code != 0 {
+			code, broken := w.run("plan", "-", "--json"), strings.Contains(name, "broken")
+			if (code == 1) != broken || code > 1 || broken && !strings.Contains(w.err.String(), "-:") {
 				t.Fatalf("exit code %d: %s", code, w.err.String())
 			}
 			if got := strings.Count(w.out.String(), "\n"); got != c.lines {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"slices"
 	"time"
 
 	"firebreak/lib/ledger"
@@ -14,6 +16,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
@@ -51,6 +55,8 @@ type cloud struct {
 	functions functionAPI
 	// metas lists the ids of all incidents, closed ones too.
 	metas func(context.Context) ([]string, error)
+	// event reads the event that an incident began with, as it came.
+	event func(context.Context, string) ([]byte, error)
 	// machine is the ARN of the respond machine, where its account and region, who the caller's ARN.
 	machine, where, who string
 }
@@ -77,11 +83,32 @@ func connect(ctx context.Context) (*cloud, error) {
 	db := dynamodb.NewFromConfig(cfg)
 	return &cloud{
 		store: ledger.NewDynamo(db, table), queues: sqs.NewFromConfig(cfg), machines: sfn.NewFromConfig(cfg), functions: lambda.NewFromConfig(cfg),
-		metas:   func(ctx context.Context) ([]string, error) { return scan(ctx, db) },
+		metas: func(ctx context.Context) ([]string, error) { return scan(ctx, db) },
+		event: func(ctx context.Context, id string) ([]byte, error) {
+			return keptEvent(ctx, s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = cfg.BaseEndpoint != nil }), fmt.Sprintf("firebreak-evidence-%s-%s", who.AccountID, cfg.Region), id)
+		},
 		machine: fmt.Sprintf("arn:%s:states:%s:%s:stateMachine:%s", who.Partition, cfg.Region, who.AccountID, machine),
 		where:   "account " + who.AccountID + ", " + cfg.Region,
 		who:     aws.ToString(me.Arn),
 	}, nil
+}
+
+// keptEvent reads the first event that is kept of an incident.
+func keptEvent(ctx context.Context, api *s3.Client, bucket, id string) ([]byte, error) {
+	list, err := api.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &bucket, Prefix: aws.String("findings/" + id + "/")})
+	if err != nil {
+		return nil, fmt.Errorf("look for the event of %s in the bucket %s: %w", id, bucket, err)
+	}
+	if len(list.Contents) == 0 {
+		return nil, fmt.Errorf("the bucket %s has no event of %s", bucket, id)
+	}
+	first := slices.MinFunc(list.Contents, func(a, b s3types.Object) int { return aws.ToTime(a.LastModified).Compare(aws.ToTime(b.LastModified)) })
+	out, err := api.GetObject(ctx, &s3.GetObjectInput{Bucket: &bucket, Key: first.Key})
+	if err != nil {
+		return nil, fmt.Errorf("read s3://%s/%s: %w", bucket, aws.ToString(first.Key), err)
+	}
+	defer out.Body.Close()
+	return io.ReadAll(out.Body)
 }
 
 // scan lists all incidents. It reads the whole table's keys: for people, now and then.

@@ -66,6 +66,9 @@ type letter struct {
 	// What failed, in words.
 	What string `json:"what"`
 
+	// release says that it is a release that failed, whatever its queue.
+	release bool
+
 	url, receipt string
 	// input is what to start again with, where the letter itself has it; function the one to call with it.
 	input, function string
@@ -198,7 +201,12 @@ func (l *letter) work(body string) {
 		return
 	}
 	l.Incident, l.Episode, l.Execution, l.Step, l.Error, l.Cause = d.Incident, d.Episode, d.Execution, d.Step, d.Error, d.Cause
+	l.release = d.Layer == "release"
 	switch {
+	case l.release && d.Step != nil:
+		l.What = fmt.Sprintf("%s: the undo of %s of %s failed", d.Incident, plain(d.Step.Action, 60), short(d.Step.Target))
+	case l.release:
+		l.What = d.Incident + " was not released, or not in full"
 	case d.Step != nil:
 		l.What = fmt.Sprintf("%s: %s of %s failed", d.Incident, plain(d.Step.Action, 60), short(d.Step.Target))
 	case d.Incident != "":
@@ -233,6 +241,11 @@ func (l *letter) event(body string) {
 	} else {
 		l.input = body
 		l.What = fmt.Sprintf("an event (%s, %s) that did not reach the machine", plain(e.Source, 60), plain(e.DetailType, 100))
+	}
+	if ask, ok := releasing(l.input); ok {
+		l.release, l.Incident = true, ask.Incident
+		l.What = l.Incident + ": " + l.What
+		return
 	}
 	if findings, err := finding.Decode([]byte(l.input)); err == nil && len(findings) == 1 {
 		l.Incident = findings[0].IncidentID()

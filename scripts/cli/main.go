@@ -28,9 +28,13 @@ func verbs() []verb {
 		{"incidents", "", "what is open or contained, most severe and newest first", incidentsHelp, incidents},
 		{"show", "ID", "one incident: how it stands, what was done, who was asked, its timeline", showHelp, show},
 		{"plan", "FILE...|-", "what would happen to the findings in FILE, and why; changes nothing, needs no AWS", planHelp, plan},
+		{"explain", "ID|FILE|-", "which rule and conditions decided, and what would have to differ", explainHelp, explain},
+		{"playbook", "check FILE", "whether a playbook would be loaded, and what may not be meant in it", playbookHelp, checkPlaybook},
+		{"release", "ID", "undo what an incident contained, newest first, and close it; --plan only says what that would be", releaseHelp, release},
 		{"mode", "[act|plan|off]", "show or set whether Firebreak acts, only plans, or is switched off", modeHelp, mode},
 		{"protect", "[ARN]", "never change what this ARN or pattern names without a person; without ARN: the list", protectHelp, protect},
 		{"unprotect", "ARN", "take an ARN or pattern off the protected list", unprotectHelp, unprotect},
+		{"budget", "[ACCOUNT ACTION]", "what waits because too much was changed in an hour; --raise N lets more through and starts it", budgetHelp, budget},
 		{"dead-letters", "", "what failed and waits, in words; takes nothing out of the queues", deadLettersHelp, deadLetters},
 		{"redrive", "ID|--queue NAME|--all", "start again what failed", redriveHelp, redrive},
 	}
@@ -53,6 +57,12 @@ type call struct {
 	// queue, all, status, playbook are flags of single verbs.
 	queue, status, playbook string
 	all                     bool
+	// actions, plan, force, why are flags of release.
+	actions     []string
+	plan, force bool
+	why         string
+	// raise is a flag of budget.
+	raise int
 }
 
 // misuse is an error of the person who typed: it is answered with the usage.
@@ -138,11 +148,19 @@ func (c *call) parse(args []string) error {
 	case "incidents":
 		fs.BoolVar(&c.all, "all", false, "")
 		fs.StringVar(&c.status, "status", "", "")
-	case "plan":
+	case "plan", "explain":
 		fs.StringVar(&c.playbook, "playbook", "", "")
 	case "redrive":
 		fs.BoolVar(&c.all, "all", false, "")
 		fs.StringVar(&c.queue, "queue", "", "")
+	case "budget":
+		fs.IntVar(&c.raise, "raise", 0, "")
+		fs.StringVar(&c.why, "why", "", "")
+	case "release":
+		fs.Func("action", "", func(name string) error { c.actions = append(c.actions, strings.Split(name, ",")...); return nil })
+		fs.BoolVar(&c.plan, "plan", false, "")
+		fs.BoolVar(&c.force, "force", false, "")
+		fs.StringVar(&c.why, "why", "", "")
 	}
 	for {
 		if err := fs.Parse(args); errors.Is(err, flag.ErrHelp) {

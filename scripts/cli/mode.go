@@ -15,7 +15,7 @@ import (
 const modeHelp = `Without an argument it says how Firebreak is set. With one it sets it, at once and everywhere:
 
   act    contain what the playbook says
-  plan   say what would be done, change nothing
+  plan   say what would be done, change nothing; a release that a person asks for is carried out
   off    the kill switch: nothing is changed, neither contained nor released
 `
 

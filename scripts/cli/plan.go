@@ -1,9 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,105 +12,71 @@ import (
 	"firebreak/lib/setting"
 )
 
-const planHelp = `Reads events as they stand on a bus (JSON: one, an array, or one a line; - is standard input) and says for each finding
+const planHelp = `Reads events and findings (JSON: one, an array, one a line or one after another, of any size; - is standard input) and says for each finding
 what the playbook would do with it, and which rule decides. It changes nothing and asks nobody: whether the account is
 looked after, the mode, protection and budgets are the installation's and are not looked at.
 
   --playbook FILE   another playbook than the built-in one
   --json            one JSON object a finding, one a line
+
+It exits with 0 when all of the input was JSON; otherwise it says where not, after what it could read.
 `
 
 func plan(_ context.Context, a *app, c *call) error {
 	if len(c.args) == 0 {
 		return wrong("FILE is missing (- for standard input)")
 	}
-	book, err := playbook.Builtin()
-	if c.playbook != "" {
-		var data []byte
-		if data, err = os.ReadFile(c.playbook); err == nil {
-			book, err = playbook.Parse(c.playbook, data, playbook.Actions())
-		}
-	}
+	b, err := book(c)
 	if err != nil {
 		return err
 	}
-	var all [][]byte
-	for _, name := range c.args {
-		data, err := read(a, name)
-		if err != nil {
-			return err
-		}
-		list := records(data)
-		if len(list) == 0 {
-			return fmt.Errorf("%s is empty: there is no event in it", name)
-		}
-		all = append(all, list...)
-	}
 	enc := json.NewEncoder(a.out)
 	enc.SetEscapeHTML(false)
-	for i, rec := range all {
-		for _, l := range book.Lines(i, rec, setting.Defaults().Steps) {
-			if c.json {
-				if err := enc.Encode(l); err != nil {
-					return err
-				}
-				continue
-			}
-			say(a.out, l)
+	give := func(l playbook.Line) error {
+		if c.json {
+			return enc.Encode(l)
 		}
-	}
-	return nil
-}
-
-func read(a *app, name string) ([]byte, error) {
-	if name == "-" {
-		return io.ReadAll(a.in)
-	}
-	return os.ReadFile(name)
-}
-
-// records takes a file apart: an array of events, one event, or one a line. A line that is no JSON is a record too, which the
-// playbook answers with the reason.
-func records(data []byte) [][]byte {
-	data = bytes.TrimSpace(bytes.TrimPrefix(data, []byte("\ufeff")))
-	if len(data) == 0 {
+		say(a.out, l)
 		return nil
 	}
-	if values, ok := stream(data); ok {
-		return values
-	}
-	lines := bytes.Split(data, []byte("\n"))
-	if len(lines) == 1 || !json.Valid(lines[0]) && !json.Valid(lines[1]) {
-		return [][]byte{data}
-	}
-	var out [][]byte
-	for _, l := range lines {
-		if l = bytes.TrimSpace(l); len(l) > 0 {
-			out = append(out, l)
+	var errs []error
+	next := 0
+	for _, name := range c.args {
+		before := next
+		err := open(a, name, func(r io.Reader) (err error) {
+			next, err = b.Stream(name, r, next, setting.Defaults().Steps, give)
+			return err
+		})
+		if errs = append(errs, err); err == nil && next == before {
+			fmt.Fprintf(a.err, "%s has no event in it\n", name)
 		}
 	}
-	return out
+	return errors.Join(errs...)
 }
 
-// stream reads JSON values one after another, and takes arrays at top level apart.
-func stream(data []byte) ([][]byte, bool) {
-	var out [][]byte
-	for dec := json.NewDecoder(bytes.NewReader(data)); ; {
-		var v json.RawMessage
-		if err := dec.Decode(&v); err == io.EOF {
-			return out, true
-		} else if err != nil {
-			return nil, false
-		}
-		var list []json.RawMessage
-		if json.Unmarshal(v, &list) == nil && list != nil {
-			for _, e := range list {
-				out = append(out, e)
-			}
-			continue
-		}
-		out = append(out, v)
+// book is the playbook that the call names, or the built-in one.
+func book(c *call) (*playbook.Book, error) {
+	if c.playbook == "" {
+		return playbook.Builtin()
 	}
+	data, err := os.ReadFile(c.playbook)
+	if err != nil {
+		return nil, err
+	}
+	return playbook.Parse(c.playbook, data, playbook.Actions())
+}
+
+// open reads a file, or standard input for -.
+func open(a *app, name string, do func(io.Reader) error) error {
+	if name == "-" {
+		return do(a.in)
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return do(f)
 }
 
 // say prints a line for people.

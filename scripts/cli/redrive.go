@@ -183,6 +183,8 @@ func (d driver) letter(ctx context.Context, l letter) redriven {
 
 func (d driver) again(ctx context.Context, l letter) (redriven, error) {
 	switch {
+	case l.release && l.Execution != "":
+		return d.releaseAgain(ctx, l)
 	case l.Layer == ofAction && l.Step != nil:
 		return d.step(ctx, l)
 	case (l.Layer == ofIncident || l.Layer == ofExecution) && l.Execution != "":
@@ -316,7 +318,10 @@ func (d driver) takeOver(ctx context.Context, cause, failed string, meta ledger.
 // left gives the steps of the plan that are not done. Where people have decided against destroying, or not at all, that is
 // not asked again.
 func (d driver) left(ctx context.Context, meta ledger.Incident) ([]incident.Step, error) {
-	steps := outcome.Left(meta.Plan.Contain, meta.Outcomes)
+	steps := slices.DeleteFunc(outcome.Left(meta.Plan.Contain, meta.Outcomes), func(s incident.Step) bool {
+		o := meta.Outcomes[s.Key()].Outcome
+		return o == incident.Restored || o == incident.Held || o == incident.Drifted // by a release: a person wants it so
+	})
 	destroy := outcome.Left(meta.Plan.Eradicate, meta.Outcomes)
 	if len(destroy) == 0 {
 		return steps, nil
@@ -366,7 +371,11 @@ func (d driver) resume(ctx context.Context, cause string, r incident.Resume) (re
 	if err != nil {
 		return redriven{}, d.explain(err)
 	}
-	r.Run, r.Reason = run, fmt.Sprintf("redriven by %s (%s)", d.who, cause)
+	r.Run = run
+	if r.Reason == "" {
+		r.Reason = "redriven (" + cause + ")"
+	}
+	r.Reason += ", by " + d.who
 	if r.Steps == nil {
 		r.Steps = []incident.Step{}
 	}

@@ -15,6 +15,7 @@ ORDER = (
     "ec2_resources",
     "data_resources",
     "message_resources",
+    "identity_resources",
     "principal_arn",
     "secure_transport",
     "source_identity",

@@ -87,7 +87,7 @@ func (d *demo) everything(ctx context.Context, port int) error {
 	if err := d.setUp(ctx, port); err != nil {
 		return err
 	}
-	for _, chapter := range []func(context.Context) error{d.stolen, d.misused, d.public, d.again, d.protected, d.denied, d.people, d.nothingLost} {
+	for _, chapter := range []func(context.Context) error{d.stolen, d.misused, d.public, d.again, d.protected, d.denied, d.people, d.released, d.nothingLost} {
 		if err := chapter(ctx); err != nil {
 			return err
 		}

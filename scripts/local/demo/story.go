@@ -195,7 +195,7 @@ func (d *demo) misused(ctx context.Context) error {
 	if err := d.keys(ctx, "before", "bob"); err != nil {
 		return err
 	}
-	if err := d.follow(ctx, t, 1, nil); err != nil {
+	if err := d.follow(ctx, t, 1, waits); err != nil {
 		return err
 	}
 	if err := d.keys(ctx, "after", "bob"); err != nil {
@@ -206,7 +206,7 @@ func (d *demo) misused(ctx context.Context) error {
 	d.claim(keys[named] == "Inactive", err, "the misused key is inactive")
 	active := slices.Collect(maps.Values(keys))
 	d.claim(slices.Contains(active, "Active"), err, "the other key still works: only what was named is touched")
-	d.claim(t.run.Ending() == "Contained", nil, "the execution ended Contained")
+	d.claim(t.run.Ending() == "RequestApproval", nil, "people are asked whether to delete the inactive key; until two approve, it stays")
 	return nil
 }
 
@@ -297,16 +297,15 @@ func (d *demo) protected(ctx context.Context) error {
 
 func (d *demo) denied(ctx context.Context) error {
 	d.chapter("6  A role lacks a permission")
-	const role, action = "SecurityRemediationRole-Identity", "iam:UpdateAccessKey"
-	user, err := d.member.User(ctx, "carol")
+	const role, action, bucket = "SecurityRemediationRole-Data", "s3:PutBucketPublicAccessBlock", "clinic-archive"
+	if err := d.member.Bucket(ctx, bucket); err != nil {
+		return err
+	}
+	sample, err := d.platform.Sample("guardduty-public-bucket")
 	if err != nil {
 		return err
 	}
-	sample, err := d.platform.Sample("guardduty-misused-user-key")
-	if err != nil {
-		return err
-	}
-	t := d.tell("misused key, action denied", sample.OfUser(user, user.Keys[0]))
+	t := d.tell("public bucket, action denied", sample.OfBucket(bucket))
 	restore, err := world.TakeAction(ctx, d.member.IAM, role, action)
 	if err != nil {
 		return err
@@ -323,8 +322,8 @@ func (d *demo) denied(ctx context.Context) error {
 		has := slices.ContainsFunc(letters, func(m world.Message) bool { return strings.Contains(m.Body, t.id()) })
 		d.claim(has, err, "the dead-letter queue %s has it, with the reason", q)
 	}
-	keys, err := d.member.Keys(ctx, "carol")
-	d.claim(keys[user.Keys[0]] == "Active", err, "the key still works, and that is on record")
+	on, err := d.member.Blocked(ctx, bucket)
+	d.claim(on == 0, err, "the bucket is still public, and that is on record")
 
 	if err := restore(ctx); err != nil {
 		return err
@@ -341,8 +340,8 @@ func (d *demo) denied(ctx context.Context) error {
 	if err := d.watch(ctx, t, arn, nil); err != nil {
 		return err
 	}
-	keys, err = d.member.Keys(ctx, "carol")
-	d.claim(t.run.Ending() == "Contained" && keys[user.Keys[0]] == "Inactive", err, "redriven, it ended Contained: the key is inactive")
+	on, err = d.member.Blocked(ctx, bucket)
+	d.claim(t.run.Ending() == "Contained" && on == 4, err, "redriven, it ended Contained: all four flags are on")
 	return nil
 }
 
@@ -479,7 +478,7 @@ func (d *demo) override(ctx context.Context, t *tale) error {
 }
 
 func (d *demo) nothingLost(ctx context.Context) error {
-	d.chapter("8  Nothing is lost")
+	d.chapter("9  Nothing is lost")
 	for _, q := range world.Queues {
 		letters, err := d.hub.Letters(ctx, q)
 		if !d.yes { // whoever looks on may have decided about the protected instance meanwhile, any way they like

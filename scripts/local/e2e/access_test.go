@@ -54,12 +54,16 @@ func TestARightTakenAwayFailsANamedStep(t *testing.T) {
 			}
 			var finding world.Event
 			var i world.Instance
+			var typed string
 			switch c.about {
 			case ofInstance:
 				i = instance(t)
+				typed = i.ID
 				finding = stolen(t, i)
 			case ofUser:
-				_, finding = misused(t)
+				var user world.User
+				user, finding = misused(t)
+				typed = user.Name
 			case ofBucket:
 				_, finding = public(t)
 			}
@@ -84,7 +88,7 @@ func TestARightTakenAwayFailsANamedStep(t *testing.T) {
 				if c.destroy {
 					decision, people = "approve", []string{"alice", "bob"}
 				}
-				decide(t, finding.Incident(), world.ToDestroy, decision, i.ID, people...)
+				decide(t, finding.Incident(), world.ToDestroy, decision, typed, people...)
 				run = must(hub.End(t.Context(), arn))(t)
 			}
 			if run.Ending() != "NeedsPerson" || run.Error != "NeedsPerson" {
@@ -253,6 +257,8 @@ func TestAFunctionWithAWrongExternalIDIsRefused(t *testing.T) {
 	platform.Kill(name)
 	user, finding := misused(t)
 	put(t, finding)
+	asks(t, finding)
+	decide(t, finding.Incident(), world.ToDestroy, "reject", user.Name, "alice")
 	run := settle(t, finding)
 	if run.Ending() != "NeedsPerson" || !strings.Contains(letter(t, world.Actions, finding.Incident()), "AssumeRole") {
 		t.Errorf("with a wrong ExternalId: %s", show(run))

@@ -43,11 +43,17 @@ func TestContained(t *testing.T) {
 func TestKeysOfAUser(t *testing.T) {
 	user, finding := misused(t)
 	put(t, finding)
-	run := settle(t, finding)
-	path(t, run, "ClassifyFinding", "Disposition?", "Contain", "NeedsApproval?", "CloseContained", "Contained")
+	path(t, asks(t, finding), "ClassifyFinding", "Disposition?", "Contain", "NeedsApproval?", "RequestApproval")
 	keys := must(member.Keys(t.Context(), user.Name))(t)
 	if diff := cmp.Diff(map[string]string{user.Keys[0]: "Inactive", user.Keys[1]: "Active"}, keys); diff != "" {
 		t.Errorf("the named key and no other is inactive: %s", diff)
+	}
+	decide(t, finding.Incident(), world.ToDestroy, "approve", user.Name, "alice", "bob")
+	if run := settle(t, finding); run.Ending() != "Eradicated" {
+		t.Errorf("approved: %s", show(run))
+	}
+	if diff := cmp.Diff(map[string]string{user.Keys[1]: "Active"}, must(member.Keys(t.Context(), user.Name))(t)); diff != "" {
+		t.Errorf("the inactive key and no other is deleted: %s", diff)
 	}
 }
 
@@ -207,13 +213,13 @@ func TestApprovalExpired(t *testing.T) {
 }
 
 func TestNeedsPersonThenRedrive(t *testing.T) {
-	restore := must(world.TakeAction(t.Context(), member.IAM, "SecurityRemediationRole-Identity", "iam:UpdateAccessKey"))(t)
+	restore := must(world.TakeAction(t.Context(), member.IAM, "SecurityRemediationRole-Data", "s3:PutBucketPublicAccessBlock"))(t)
 	t.Cleanup(func() { check(t, restore(context.Background())) })
-	user, finding := misused(t)
+	bucket, finding := public(t)
 	put(t, finding)
 	run := settle(t, finding)
 	path(t, run, "ClassifyFinding", "Disposition?", "Contain", "NeedsApproval?", "CloseContained", "DeadLetterIncident", "NeedsPerson")
-	if run.Entered("DeadLetterAction") != 1 || run.Error != "NeedsPerson" || !strings.Contains(run.Cause, "deactivate-keys") {
+	if run.Entered("DeadLetterAction") != 1 || run.Error != "NeedsPerson" || !strings.Contains(run.Cause, "block-public-access") {
 		t.Errorf("%s", show(run))
 	}
 	standing(t, finding.Incident(), incident.Open, incident.EndNeedsPerson)
@@ -231,8 +237,8 @@ func TestNeedsPersonThenRedrive(t *testing.T) {
 	if again.Ending() != "Contained" {
 		t.Errorf("after the redrive: %s", show(again))
 	}
-	if k := must(member.Keys(t.Context(), user.Name))(t); k[user.Keys[0]] != "Inactive" {
-		t.Errorf("keys %v", k)
+	if on := must(member.Blocked(t.Context(), bucket))(t); on != 4 {
+		t.Errorf("%d of 4 flags are on", on)
 	}
 	standing(t, finding.Incident(), incident.Contained, incident.EndContained)
 

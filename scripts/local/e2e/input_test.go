@@ -79,7 +79,7 @@ func TestFindingsThatMayNotActAreRecorded(t *testing.T) {
 func TestInputThatIsNoEvent(t *testing.T) {
 	for what, c := range map[string]struct{ input, ending, says string }{
 		"another object":           {`{"hello":"world"}`, "Recorded", "source"},
-		"a list":                   {`[1,2,3]`, "NeedsPerson", "list"},
+		"a list":                   {`[1,2,3]`, "Recorded", ""},
 		"a string":                 {`"finding"`, "NeedsPerson", "string"},
 		"null":                     {`null`, "NeedsPerson", ""},
 		"a source that is not AWS": {`{"version":"0","id":"1","source":"com.example","detail-type":"GuardDuty Finding","account":"222222222222","region":"us-east-1","detail":{"id":"x","severity":9}}`, "Recorded", "com.example"},

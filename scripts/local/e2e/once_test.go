@@ -244,12 +244,12 @@ func TestTwoHundredFindingsAtOnce(t *testing.T) {
 
 func TestBudgetHoldsUnderABurst(t *testing.T) {
 	used := 0
-	settings(t, func(g *setting.Guard) { g.Budget, g.Reserve = budget(t, "deactivate-keys")+3, 0 })
+	settings(t, func(g *setting.Guard) { g.Budget, g.Reserve = budget(t, "block-public-access")+3, 0 })
 	var findings []world.Event
-	var users []world.User
+	var buckets []string
 	for range 8 {
-		u, f := misused(t)
-		users, findings = append(users, u), append(findings, f)
+		b, f := public(t)
+		buckets, findings = append(buckets, b), append(findings, f)
 	}
 	put(t, findings...)
 	refused := 0
@@ -259,13 +259,13 @@ func TestBudgetHoldsUnderABurst(t *testing.T) {
 			refused++
 		}
 	}
-	for _, u := range users {
-		if must(member.Keys(t.Context(), u.Name))(t)[u.Keys[0]] == "Inactive" {
+	for _, b := range buckets {
+		if must(member.Blocked(t.Context(), b))(t) == 4 {
 			used++
 		}
 	}
-	if used != 3 || refused != len(users)-3 {
-		t.Errorf("%d of %d were changed and %d refused, with 3 left in the budget", used, len(users), refused)
+	if used != 3 || refused != len(buckets)-3 {
+		t.Errorf("%d of %d were changed and %d refused, with 3 left in the budget", used, len(buckets), refused)
 	}
 }
 

@@ -58,7 +58,7 @@ func TestWhatWasContainedIsRestored(t *testing.T) {
 
 	user, key := misused(t)
 	put(t, key)
-	settle(t, key)
+	asks(t, key)
 	if r := undo(t, key.Incident(), "deactivate-keys", user.ARN); r.Outcome != incident.Restored {
 		t.Errorf("deactivate-keys: %+v", r)
 	}
@@ -67,6 +67,7 @@ func TestWhatWasContainedIsRestored(t *testing.T) {
 			t.Errorf("key %s is %s", k, status)
 		}
 	}
+	decide(t, key.Incident(), world.ToDestroy, "reject", user.Name, "bob")
 
 	bucket, open := public(t)
 	put(t, open)

@@ -1,0 +1,745 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"firebreak/lib/action"
+	"firebreak/lib/actiontest"
+	"firebreak/lib/fault"
+	"firebreak/lib/incident"
+	"firebreak/lib/ledger"
+	"firebreak/lib/setting"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"github.com/google/go-cmp/cmp"
+)
+
+const (
+	exports  = "arn:aws:s3:::clinic-exports"
+	jobs     = "arn:aws:sqs:us-east-1:222222222222:clinic-jobs"
+	alerts   = "arn:aws:sns:us-east-1:222222222222:clinic-alerts"
+	snap     = "arn:aws:ec2:us-east-1::snapshot/snap-0f000000000000001"
+	ami      = "arn:aws:ec2:us-east-1::image/ami-0f000000000000001"
+	key      = "arn:aws:kms:us-east-1:222222222222:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+	secret   = "arn:aws:secretsmanager:us-east-1:222222222222:secret:clinic/db-AbCdEf"
+	function = "arn:aws:lambda:us-east-1:222222222222:function:clinic-report"
+	role     = "arn:aws:iam::222222222222:role/partner-access"
+
+	first  = "INC-VEPYW46KHAZJUHQC"
+	second = "INC-BWJ4TH5BLF5DYQIG"
+
+	us       = "222222222222"
+	them     = "444455556666"
+	theirs   = "arn:aws:iam::444455556666:root"
+	partner  = "333333333333"
+	partners = "arn:aws:iam::333333333333:role/reader"
+)
+
+func TestMain(m *testing.M) {
+	slog.SetDefault(slog.New(slog.NewTextHandler(io.Discard, nil)))
+	os.Exit(m.Run())
+}
+
+// fake is one resource of any kind.
+type fake struct {
+	actiontest.Wire
+	arn    string
+	gone   bool
+	doc    string
+	shared []string
+	acl    []s3types.Grant
+	tags   map[string]string
+}
+
+// allow is a statement that lets somebody in.
+func allow(sid, principal string) string {
+	return fmt.Sprintf(`{"Sid":%q,"Effect":"Allow","Principal":%s,"Action":["s3:GetObject"],"Resource":"*"}`, sid, principal)
+}
+
+func policy(statements ...string) string {
+	return `{"Version":"2012-10-17","Statement":[` + strings.Join(statements, ",") + `]}`
+}
+
+func newFake(arn string, statements ...string) *fake {
+	f := &fake{arn: arn}
+	if len(statements) > 0 {
+		f.doc = policy(statements...)
+	}
+	return f
+}
+
+func (f *fake) look(call, act, code string) error {
+	if err := f.Read(call, act, f.arn); err != nil {
+		return err
+	}
+	return f.there(code)
+}
+
+func (f *fake) there(code string) error {
+	if f.gone {
+		return actiontest.Answer(code)
+	}
+	return nil
+}
+
+var bare = regexp.MustCompile(`"(\d{12})"`)
+
+// write keeps a document as AWS does: accounts become the ARNs of their roots.
+func (f *fake) write(call, act, code, doc string) error {
+	return f.Change(call, act, f.arn, func() error {
+		if f.gone {
+			return actiontest.Answer(code)
+		}
+		f.doc = bare.ReplaceAllString(doc, `"arn:aws:iam::$1:root"`)
+		return nil
+	})
+}
+
+func (f *fake) GetBucketPolicy(context.Context, *s3.GetBucketPolicyInput, ...func(*s3.Options)) (*s3.GetBucketPolicyOutput, error) {
+	if err := f.look("GetBucketPolicy", "s3:GetBucketPolicy", "NoSuchBucket"); err != nil {
+		return nil, err
+	}
+	if f.doc == "" {
+		return nil, actiontest.Answer("NoSuchBucketPolicy")
+	}
+	return &s3.GetBucketPolicyOutput{Policy: &f.doc}, nil
+}
+
+//lint:ignore ST1003 the SDK names it so
+func (f *fake) GetBucketAcl(context.Context, *s3.GetBucketAclInput, ...func(*s3.Options)) (*s3.GetBucketAclOutput, error) {
+	return &s3.GetBucketAclOutput{Owner: &s3types.Owner{ID: aws.String("owner")}, Grants: f.acl}, f.look("GetBucketAcl", "s3:GetBucketAcl", "NoSuchBucket")
+}
+
+func (f *fake) GetBucketTagging(context.Context, *s3.GetBucketTaggingInput, ...func(*s3.Options)) (*s3.GetBucketTaggingOutput, error) {
+	out := &s3.GetBucketTaggingOutput{}
+	for k, v := range f.tags {
+		out.TagSet = append(out.TagSet, s3types.Tag{Key: aws.String(k), Value: aws.String(v)})
+	}
+	return out, f.look("GetBucketTagging", "s3:GetBucketTagging", "NoSuchBucket")
+}
+
+func (f *fake) PutBucketPolicy(_ context.Context, in *s3.PutBucketPolicyInput, _ ...func(*s3.Options)) (*s3.PutBucketPolicyOutput, error) {
+	return &s3.PutBucketPolicyOutput{}, f.write("PutBucketPolicy", "s3:PutBucketPolicy", "NoSuchBucket", *in.Policy)
+}
+
+func (f *fake) DeleteBucketPolicy(context.Context, *s3.DeleteBucketPolicyInput, ...func(*s3.Options)) (*s3.DeleteBucketPolicyOutput, error) {
+	return &s3.DeleteBucketPolicyOutput{}, f.write("DeleteBucketPolicy", "s3:DeleteBucketPolicy", "NoSuchBucket", "")
+}
+
+//lint:ignore ST1003 the SDK names it so
+func (f *fake) GetQueueUrl(_ context.Context, in *sqs.GetQueueUrlInput, _ ...func(*sqs.Options)) (*sqs.GetQueueUrlOutput, error) {
+	if f.gone {
+		return nil, &sqstypes.QueueDoesNotExist{ErrorCodeOverride: aws.String(noQueue)}
+	}
+	return &sqs.GetQueueUrlOutput{QueueUrl: aws.String("https://sqs.example.com/" + *in.QueueName)}, f.look("GetQueueUrl", "sqs:GetQueueUrl", "")
+}
+
+func (f *fake) GetQueueAttributes(context.Context, *sqs.GetQueueAttributesInput, ...func(*sqs.Options)) (*sqs.GetQueueAttributesOutput, error) {
+	out := &sqs.GetQueueAttributesOutput{Attributes: map[string]string{}}
+	if f.doc != "" {
+		out.Attributes["Policy"] = f.doc
+	}
+	return out, f.look("GetQueueAttributes", "sqs:GetQueueAttributes", "")
+}
+
+func (f *fake) SetQueueAttributes(_ context.Context, in *sqs.SetQueueAttributesInput, _ ...func(*sqs.Options)) (*sqs.SetQueueAttributesOutput, error) {
+	return &sqs.SetQueueAttributesOutput{}, f.write("SetQueueAttributes", "sqs:SetQueueAttributes", "", in.Attributes["Policy"])
+}
+
+func (f *fake) GetTopicAttributes(context.Context, *sns.GetTopicAttributesInput, ...func(*sns.Options)) (*sns.GetTopicAttributesOutput, error) {
+	return &sns.GetTopicAttributesOutput{Attributes: map[string]string{"Policy": f.doc}}, f.look("GetTopicAttributes", "sns:GetTopicAttributes", "NotFound")
+}
+
+func (f *fake) SetTopicAttributes(_ context.Context, in *sns.SetTopicAttributesInput, _ ...func(*sns.Options)) (*sns.SetTopicAttributesOutput, error) {
+	if *in.AttributeValue == "" {
+		return nil, actiontest.Answer("InvalidParameter")
+	}
+	return &sns.SetTopicAttributesOutput{}, f.write("SetTopicAttributes", "sns:SetTopicAttributes", "NotFound", *in.AttributeValue)
+}
+
+func (f *fake) DescribeSnapshotAttribute(context.Context, *ec2.DescribeSnapshotAttributeInput, ...func(*ec2.Options)) (*ec2.DescribeSnapshotAttributeOutput, error) {
+	out := &ec2.DescribeSnapshotAttributeOutput{}
+	for _, who := range f.shared {
+		if who == "all" {
+			out.CreateVolumePermissions = append(out.CreateVolumePermissions, ec2types.CreateVolumePermission{Group: ec2types.PermissionGroupAll})
+		} else {
+			out.CreateVolumePermissions = append(out.CreateVolumePermissions, ec2types.CreateVolumePermission{UserId: &who})
+		}
+	}
+	return out, f.look("DescribeSnapshotAttribute", "ec2:DescribeSnapshotAttribute", "InvalidSnapshot.NotFound")
+}
+
+func (f *fake) DescribeImageAttribute(context.Context, *ec2.DescribeImageAttributeInput, ...func(*ec2.Options)) (*ec2.DescribeImageAttributeOutput, error) {
+	out := &ec2.DescribeImageAttributeOutput{}
+	for _, who := range f.shared {
+		p := ec2types.LaunchPermission{}
+		switch {
+		case who == "all":
+			p.Group = ec2types.PermissionGroupAll
+		case strings.Contains(who, ":ou/"):
+			p.OrganizationalUnitArn = &who
+		case strings.Contains(who, ":organization/"):
+			p.OrganizationArn = &who
+		default:
+			p.UserId = &who
+		}
+		out.LaunchPermissions = append(out.LaunchPermissions, p)
+	}
+	return out, f.look("DescribeImageAttribute", "ec2:DescribeImageAttribute", "InvalidAMIID.NotFound")
+}
+
+// share changes the list; adding who is there already and removing who is not are no errors.
+func (f *fake) share(call, act string, add, remove []string) error {
+	return f.Change(call, act, f.arn, func() error {
+		f.shared = slices.DeleteFunc(f.shared, func(who string) bool { return slices.Contains(remove, who) })
+		for _, who := range add {
+			if !slices.Contains(f.shared, who) {
+				f.shared = append(f.shared, who)
+			}
+		}
+		return nil
+	})
+}
+
+func (f *fake) ModifySnapshotAttribute(_ context.Context, in *ec2.ModifySnapshotAttributeInput, _ ...func(*ec2.Options)) (*ec2.ModifySnapshotAttributeOutput, error) {
+	names := func(list []ec2types.CreateVolumePermission) (out []string) {
+		for _, p := range list {
+			out = append(out, string(p.Group)+aws.ToString(p.UserId))
+		}
+		return out
+	}
+	return &ec2.ModifySnapshotAttributeOutput{}, f.share("ModifySnapshotAttribute", "ec2:ModifySnapshotAttribute", names(in.CreateVolumePermission.Add), names(in.CreateVolumePermission.Remove))
+}
+
+func (f *fake) ModifyImageAttribute(_ context.Context, in *ec2.ModifyImageAttributeInput, _ ...func(*ec2.Options)) (*ec2.ModifyImageAttributeOutput, error) {
+	names := func(list []ec2types.LaunchPermission) (out []string) {
+		for _, p := range list {
+			out = append(out, string(p.Group)+aws.ToString(p.UserId)+aws.ToString(p.OrganizationArn)+aws.ToString(p.OrganizationalUnitArn))
+		}
+		return out
+	}
+	return &ec2.ModifyImageAttributeOutput{}, f.share("ModifyImageAttribute", "ec2:ModifyImageAttribute", names(in.LaunchPermission.Add), names(in.LaunchPermission.Remove))
+}
+
+func (f *fake) GetKeyPolicy(context.Context, *kms.GetKeyPolicyInput, ...func(*kms.Options)) (*kms.GetKeyPolicyOutput, error) {
+	return &kms.GetKeyPolicyOutput{Policy: &f.doc}, f.look("GetKeyPolicy", "kms:GetKeyPolicy", "NotFoundException")
+}
+
+func (f *fake) GetResourcePolicy(context.Context, *secretsmanager.GetResourcePolicyInput, ...func(*secretsmanager.Options)) (*secretsmanager.GetResourcePolicyOutput, error) {
+	return &secretsmanager.GetResourcePolicyOutput{ResourcePolicy: &f.doc}, f.look("GetResourcePolicy", "secretsmanager:GetResourcePolicy", "ResourceNotFoundException")
+}
+
+func (f *fake) GetPolicy(context.Context, *lambda.GetPolicyInput, ...func(*lambda.Options)) (*lambda.GetPolicyOutput, error) {
+	return &lambda.GetPolicyOutput{Policy: &f.doc}, f.look("GetPolicy", "lambda:GetPolicy", "ResourceNotFoundException")
+}
+
+func (f *fake) GetRole(context.Context, *iam.GetRoleInput, ...func(*iam.Options)) (*iam.GetRoleOutput, error) {
+	return &iam.GetRoleOutput{Role: &iamtypes.Role{AssumeRolePolicyDocument: aws.String(url.PathEscape(f.doc))}}, f.look("GetRole", "iam:GetRole", "NoSuchEntity")
+}
+
+// stands is the resource as it is; a document by its meaning.
+func (f *fake) stands() any {
+	list := append([]string{}, slices.Sorted(slices.Values(f.shared))...)
+	return map[string]any{"policy": label(f.doc), "shared": list}
+}
+
+func newWorld(t *testing.T, f *fake) *actiontest.World {
+	r := removal{
+		reads: func(_ context.Context, c action.Call) (reads, error) {
+			return f, actiontest.Session(&f.Looking, looking(c))
+		},
+		changes: func(_ context.Context, c action.Call) (changes, error) {
+			return f, actiontest.Session(&f.Changing, changing(c))
+		},
+		seen: &sync.Map{},
+	}
+	w := actiontest.New(t, "remove-external-access", late{&r})
+	r.store = w.Store
+	return w
+}
+
+// late is an action whose ledger is known after it was made.
+type late struct{ *removal }
+
+func whom(principal string) map[string]string { return map[string]string{"principal": principal} }
+
+// own is a statement for the resource's own account.
+var own = allow("Owner", `{"AWS":"arn:aws:iam::222222222222:root"}`)
+
+func TestOutcomes(t *testing.T) {
+	for name, c := range map[string]struct {
+		mode   incident.Mode
+		target string
+		with   map[string]string
+		doc    []string
+		shared []string
+		set    func(*fake)
+		guard  func(*setting.Guard)
+		want   incident.Outcome
+		reason string
+		fault  fault.Name
+		golden string
+		after  []string // statements, nil for those of before
+		left   []string // sharing, nil for that of before
+	}{
+		"bucket":       {doc: []string{own, allow("Them", `{"AWS":"`+theirs+`"}`)}, want: incident.Applied, golden: "applied", after: []string{own}},
+		"plan":         {mode: incident.Look, doc: []string{own, allow("Them", `{"AWS":"`+theirs+`"}`)}, want: incident.Planned, golden: "planned"},
+		"already":      {doc: []string{own}, want: incident.Already, golden: "already"},
+		"no policy":    {want: incident.Already},
+		"nothing left": {doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, want: incident.Applied, after: []string{}},
+		"queue":        {target: jobs, doc: []string{own, allow("Them", `{"AWS":"`+them+`"}`)}, want: incident.Applied, after: []string{own}},
+		"queue, nothing left": {
+			target: jobs, doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, want: incident.Applied, after: []string{},
+		},
+		"topic": {target: alerts, doc: []string{own, allow("Them", `{"AWS":"`+theirs+`"}`)}, want: incident.Applied, after: []string{own}},
+		"topic, nothing left": {
+			target: alerts, doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, want: incident.Applied,
+			after: []string{strings.TrimSuffix(strings.TrimPrefix(owners(action.Call{Target: incident.Target{Partition: "aws", Account: us, ARN: alerts}}), `{"Version":"2012-10-17","Statement":[`), `]}`)},
+		},
+		"snapshot":             {target: snap, shared: []string{partner, them}, want: incident.Applied, left: []string{partner}},
+		"snapshot, a role's":   {target: snap, with: whom("arn:aws:iam::444455556666:role/copy"), shared: []string{partner, them}, want: incident.Applied, left: []string{partner}},
+		"snapshot, everybody":  {target: snap, with: whom("*"), shared: []string{partner, "all"}, want: incident.Applied, left: []string{partner}},
+		"snapshot, already":    {target: snap, shared: []string{partner}, want: incident.Already},
+		"snapshot, and all":    {target: snap, shared: []string{them, "all"}, want: incident.Refused, reason: "shared with everybody"},
+		"image":                {target: ami, shared: []string{partner, them}, want: incident.Applied, left: []string{partner}},
+		"image, organization":  {target: ami, with: whom("arn:aws:organizations::444455556666:organization/o-abcdefghij"), shared: []string{"arn:aws:organizations::444455556666:organization/o-abcdefghij", them}, want: incident.Applied, left: []string{them}},
+		"everybody":            {with: whom("*"), doc: []string{own, allow("World", `"*"`)}, want: incident.Applied, after: []string{own}},
+		"everybody, as AWS":    {with: whom("*"), doc: []string{allow("World", `{"AWS":["*","`+partners+`"]}`)}, want: incident.Applied, after: []string{allow("World", `{"AWS":"`+partners+`"}`)}},
+		"one of several":       {doc: []string{allow("Many", `{"AWS":["`+partners+`","`+theirs+`","arn:aws:iam::222222222222:root"]}`)}, want: incident.Applied, after: []string{allow("Many", `{"AWS":["`+partners+`","arn:aws:iam::222222222222:root"]}`)}},
+		"the world stays open": {doc: []string{allow("World", `"*"`), allow("Them", `{"AWS":"`+theirs+`"}`)}, want: incident.Refused, reason: "everybody in by statement World"},
+		"everybody but one":    {doc: []string{`{"Effect":"Allow","NotPrincipal":{"AWS":"` + partners + `"},"Action":"*","Resource":"*"}`}, want: incident.Refused, reason: "statement 1"},
+		"our own account":      {with: whom("arn:aws:iam::222222222222:role/app"), doc: []string{own}, want: incident.Refused, reason: "nobody is locked out"},
+		"trusted":              {with: map[string]string{"principal": partners, "trusted": "999999999999, " + partner}, doc: []string{allow("Partner", `{"AWS":"`+partners+`"}`)}, want: incident.Refused, reason: "trusted list"},
+		"several": {
+			with: whom(them + ", " + partners + ",arn:aws:iam::222222222222:role/app"), doc: []string{own, allow("Both", `{"AWS":["`+partners+`","`+theirs+`"]}`)}, want: incident.Applied, after: []string{own},
+		},
+		"everybody and somebody": {
+			with: whom(them + ",*"), doc: []string{own, allow("World", `"*"`), allow("Them", `{"AWS":"`+theirs+`"}`)}, want: incident.Applied, after: []string{own},
+		},
+		"one of them trusted": {
+			with: map[string]string{"principal": partners + "," + them, "trusted": partner}, doc: []string{own, allow("Both", `{"AWS":["`+partners+`","`+theirs+`"]}`)},
+			want: incident.Applied, after: []string{own, allow("Both", `{"AWS":"`+partners+`"}`)},
+		},
+		"nobody named":   {with: map[string]string{}, fault: fault.BadInput},
+		"key":            {target: key, doc: []string{own, allow("Them", `{"AWS":"`+theirs+`"}`)}, want: incident.Refused, golden: "refused", reason: "aws kms put-key-policy"},
+		"key, not named": {target: key, doc: []string{own}, want: incident.Already},
+		"secret":         {target: secret, doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, want: incident.Refused, reason: "No statement is left then"},
+		"function":       {target: function, doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, want: incident.Refused, reason: "aws lambda remove-permission"},
+		"role": {
+			target: role, doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`), own}, want: incident.Refused, reason: "aws iam update-assume-role-policy --role-name partner-access",
+		},
+		"something else":   {target: "arn:aws:rds:us-east-1:222222222222:snapshot:clinic", want: incident.Refused, reason: "does not know how resources of rds"},
+		"gone":             {set: func(f *fake) { f.gone = true }, want: incident.Gone},
+		"queue gone":       {target: jobs, set: func(f *fake) { f.gone = true }, want: incident.Gone},
+		"topic gone":       {target: alerts, set: func(f *fake) { f.gone = true }, want: incident.Gone},
+		"snapshot gone":    {target: snap, set: func(f *fake) { f.gone = true }, want: incident.Gone},
+		"image gone":       {target: ami, set: func(f *fake) { f.gone = true }, want: incident.Gone},
+		"role gone":        {target: role, set: func(f *fake) { f.gone = true }, want: incident.Gone},
+		"denied":           {doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, set: func(f *fake) { f.Denied = map[string]bool{"DeleteBucketPolicy": true} }, fault: fault.Denied},
+		"denied to look":   {set: func(f *fake) { f.Denied = map[string]bool{"GetBucketPolicy": true} }, fault: fault.Denied},
+		"denied to share":  {target: snap, shared: []string{them}, set: func(f *fake) { f.Denied = map[string]bool{"ModifySnapshotAttribute": true} }, fault: fault.Denied},
+		"no policy at all": {set: func(f *fake) { f.doc = "not JSON" }, fault: fault.Unexpected},
+		"protected":        {doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, guard: func(g *setting.Guard) { g.Protected = []string{exports} }, want: incident.Refused},
+		"protected by tag": {doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, set: func(f *fake) { f.tags = map[string]string{"firebreak:protected": "true"} }, want: incident.Refused},
+		"mode plan":        {doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, guard: func(g *setting.Guard) { g.Mode = setting.Plan }, want: incident.Planned},
+		"put back once": {
+			doc: []string{own, allow("Them", `{"AWS":"`+theirs+`"}`)},
+			set: func(f *fake) {
+				doc := f.doc
+				f.After = func(string) {
+					if len(f.Changed) == 1 {
+						f.doc = doc
+					}
+				}
+			},
+			want: incident.Applied, after: []string{own},
+		},
+		"put back for ever": {
+			doc: []string{own, allow("Them", `{"AWS":"`+theirs+`"}`)}, set: func(f *fake) { doc := f.doc; f.After = func(string) { f.doc = doc } }, fault: fault.NotVerified,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			target := c.target
+			if target == "" {
+				target = exports
+			}
+			f := newFake(target, c.doc...)
+			f.shared = slices.Clone(c.shared)
+			if c.set != nil {
+				c.set(f)
+			}
+			before := f.doc
+			w := newWorld(t, f)
+			if c.guard != nil {
+				w.Guard(c.guard)
+			}
+			mode, with := c.mode, c.with
+			if mode == "" {
+				mode = incident.Apply
+			}
+			if with == nil {
+				with = whom(them)
+			}
+			got, err := w.Do(w.Request(mode, first, target, with))
+			switch {
+			case c.fault != "":
+				if !fault.Is(err, c.fault) {
+					t.Errorf("error %v (%s), want %s", err, fault.NameOf(err), c.fault)
+				}
+			case err != nil:
+				t.Fatal(err)
+			case got.Outcome != c.want || !strings.Contains(got.Reason, c.reason):
+				t.Errorf("outcome %s (%s), want %s (%s)", got.Outcome, got.Reason, c.want, c.reason)
+			}
+			if c.golden != "" {
+				actiontest.Golden(t, c.golden, got)
+			}
+			want := before
+			if c.after != nil {
+				want = ""
+			}
+			if len(c.after) > 0 {
+				want = policy(c.after...)
+			}
+			if diff := cmp.Diff(label(want), label(f.doc)); diff != "" {
+				t.Errorf("policy (-want +got):\n%s\n%s", diff, f.doc)
+			}
+			left := c.left
+			if left == nil {
+				left = c.shared
+			}
+			if diff := cmp.Diff(left, f.shared); diff != "" {
+				t.Errorf("shared (-want +got):\n%s", diff)
+			}
+			if c.want != incident.Applied && c.fault == "" && (len(f.Changed) > 0 || c.want != incident.Already && w.Writes(target) > 0) {
+				t.Errorf("%s, but changed %v and wrote %d records", c.want, f.Changed, w.Writes(target))
+			}
+		})
+	}
+}
+
+// The exact edit is there for the person: the document without the outsider, and nobody else missing.
+func TestThePreparedEditIsExact(t *testing.T) {
+	f := newFake(key, own, allow("Both", `{"AWS":["`+partners+`","`+theirs+`"]}`))
+	w := newWorld(t, f)
+	got := w.Must(w.Request(incident.Apply, first, key, whom(them)))
+	_, doc, found := strings.Cut(got.Reason, "DOCUMENT is then: ")
+	if !found || label(doc) != label(policy(own, allow("Both", `{"AWS":"`+partners+`"}`))) {
+		t.Errorf("reason %q", got.Reason)
+	}
+}
+
+func TestConditions(t *testing.T) {
+	public := func(condition string) string {
+		return `{"Sid":"S","Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"*","Condition":` + condition + `}`
+	}
+	for name, c := range map[string]struct {
+		principal, statement string
+		out                  bool   // it names the principal
+		open                 bool   // it lets it in with everybody
+		left                 string // what is left of the statement, "" for nothing
+	}{
+		"the principal's account":        {them, public(`{"StringEquals":{"aws:PrincipalAccount":"444455556666"}}`), true, false, ""},
+		"one of several accounts":        {them, public(`{"StringEquals":{"aws:PrincipalAccount":["222222222222","444455556666"]}}`), true, false, public(`{"StringEquals":{"aws:PrincipalAccount":"222222222222"}}`)},
+		"somebody of the account":        {them, public(`{"ArnLike":{"aws:PrincipalArn":["arn:aws:iam::444455556666:role/*","arn:aws:iam::222222222222:role/*"]}}`), true, false, public(`{"ArnLike":{"aws:PrincipalArn":"arn:aws:iam::222222222222:role/*"}}`)},
+		"somebody else":                  {them, public(`{"StringEquals":{"aws:PrincipalAccount":"333333333333"}}`), false, false, "same"},
+		"the organization":               {them, public(`{"StringEquals":{"aws:PrincipalOrgID":"o-abcdefghij"}}`), false, false, "same"},
+		"a network":                      {them, public(`{"IpAddress":{"aws:SourceIp":["198.51.100.0/24","203.0.113.7"]}}`), false, false, "same"},
+		"every network":                  {them, public(`{"IpAddress":{"aws:SourceIp":"0.0.0.0/1"}}`), false, true, "same"},
+		"encryption in transit":          {them, public(`{"Bool":{"aws:SecureTransport":"true"}}`), false, true, "same"},
+		"where the key is absent too":    {them, public(`{"StringEqualsIfExists":{"aws:PrincipalOrgID":"o-abcdefghij"}}`), false, true, "same"},
+		"everybody but one":              {them, public(`{"StringNotEquals":{"aws:PrincipalAccount":"444455556666"}}`), false, true, "same"},
+		"any account":                    {them, public(`{"StringLike":{"aws:PrincipalAccount":"*"}}`), false, true, "same"},
+		"a variable":                     {them, public(`{"StringEquals":{"aws:userid":"${aws:userid}"}}`), false, true, "same"},
+		"AWS's services":                 {them, public(`{"Bool":{"aws:PrincipalIsAWSService":"true"}}`), false, false, "same"},
+		"a topic's own account":          {"*", public(`{"StringEquals":{"AWS:SourceOwner":"222222222222"}}`), false, false, "same"},
+		"everybody, in transit":          {"*", public(`{"Bool":{"aws:SecureTransport":"true"}}`), true, false, ""},
+		"everybody, of the organization": {"*", public(`{"StringEquals":{"aws:PrincipalOrgID":"o-abcdefghij"}}`), false, false, "same"},
+		"a deny stays":                   {"*", `{"Sid":"S","Effect":"Deny","Principal":"*","Action":"s3:*","Resource":"*"}`, false, false, "same"},
+		"a service stays":                {them, `{"Sid":"S","Effect":"Allow","Principal":{"Service":"cloudtrail.amazonaws.com"},"Action":"s3:PutObject","Resource":"*"}`, false, false, "same"},
+		"beside a service":               {them, `{"Sid":"S","Effect":"Allow","Principal":{"Service":"cloudtrail.amazonaws.com","AWS":"444455556666"},"Action":"s3:PutObject","Resource":"*"}`, true, false, `{"Sid":"S","Effect":"Allow","Principal":{"Service":"cloudtrail.amazonaws.com"},"Action":"s3:PutObject","Resource":"*"}`},
+		"the account is not its roles":   {them, allow("S", `{"AWS":"arn:aws:iam::444455556666:role/reader"}`), false, false, "same"},
+		"a role is not its account":      {"arn:aws:iam::444455556666:role/reader", allow("S", `{"AWS":"444455556666"}`), false, false, "same"},
+		"a role":                         {"arn:aws:iam::444455556666:role/reader", allow("S", `{"AWS":"arn:aws:iam::444455556666:role/reader"}`), true, false, ""},
+		"a federated principal":          {"accounts.google.com", allow("S", `{"Federated":"accounts.google.com"}`), true, false, ""},
+		"a canonical user":               {"79a59df900b949e5", allow("S", `{"CanonicalUser":"79a59df900b949e5"}`), true, false, ""},
+		"everybody beside it":            {them, allow("S", `{"AWS":["*","444455556666"]}`), true, true, allow("S", `{"AWS":"*"}`)},
+		"numbers stay":                   {them, public(`{"NumericLessThan":{"s3:max-keys":1000000000000000000001},"StringEquals":{"aws:PrincipalAccount":["444455556666","333333333333"]}}`), true, false, public(`{"NumericLessThan":{"s3:max-keys":1000000000000000000001},"StringEquals":{"aws:PrincipalAccount":"333333333333"}}`)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			doc := policy(own, c.statement)
+			e, err := without(doc, c.principal)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if (len(e.out) > 0) != c.out || (len(e.open) > 0) != c.open {
+				t.Errorf("out %q, open %q", e.out, e.open)
+			}
+			want := policy(own)
+			switch {
+			case c.left == "same":
+				want = doc
+			case c.left != "":
+				want = policy(own, c.left)
+			}
+			if label(want) != label(e.doc) {
+				t.Errorf("left\n%s\nwant\n%s", e.doc, want)
+			}
+		})
+	}
+}
+
+func TestLabel(t *testing.T) {
+	same := []string{
+		`{"Version":"2012-10-17","Statement":[{"Sid":"A","Effect":"Allow","Principal":{"AWS":["444455556666","arn:aws:iam::333333333333:root"]},"Action":"s3:GetObject","Resource":"*"}]}`,
+		`{ "Statement": {"Effect":"Allow","Sid":"A","Principal":{"AWS":["arn:aws:iam::333333333333:root","arn:aws:iam::444455556666:root"]},"Action":["s3:GetObject"],"Resource":["*"]}, "Version": "2012-10-17" }`,
+	}
+	if label(same[0]) != label(same[1]) {
+		t.Errorf("%s\n%s", label(same[0]), label(same[1]))
+	}
+	if other := strings.Replace(same[0], "GetObject", "PutObject", 1); label(other) == label(same[0]) {
+		t.Error("another action has the same label")
+	}
+	if !strings.HasSuffix(label(policy(own, allow("", `"*"`))), " (Owner, 2)") {
+		t.Error(label(policy(own, allow("", `"*"`))))
+	}
+}
+
+func TestGrantsByACLAreSaid(t *testing.T) {
+	f := newFake(exports)
+	f.acl = []s3types.Grant{
+		{Permission: s3types.PermissionFullControl, Grantee: &s3types.Grantee{Type: s3types.TypeCanonicalUser, ID: aws.String("owner")}},
+		{Permission: s3types.PermissionRead, Grantee: &s3types.Grantee{Type: s3types.TypeGroup, URI: aws.String("http://acs.amazonaws.com/groups/global/AllUsers")}},
+		{Permission: s3types.PermissionWrite, Grantee: &s3types.Grantee{Type: s3types.TypeCanonicalUser, ID: aws.String("79a59df900b949e5")}},
+	}
+	w := newWorld(t, f)
+	want := []string{
+		"the bucket's ACL gives everybody READ: block-public-access takes that out of force",
+		"the bucket's ACL gives WRITE to the canonical user 79a59df900b949e5, whose account nobody can tell: look whose it is",
+	}
+	if got := w.Must(w.Request(incident.Apply, first, exports, whom(them))); !slices.Equal(got.Changes, want) {
+		t.Errorf("changes %q, want %q", got.Changes, want)
+	}
+}
+
+func TestKilledAnywhere(t *testing.T) {
+	statements := []string{own, allow("Both", `{"AWS":["`+partners+`","`+theirs+`"]}`)}
+	for _, target := range []string{exports, jobs, alerts, snap, ami} {
+		t.Run(target, func(t *testing.T) {
+			points := actiontest.KilledAnywhere(t, func() actiontest.Trial {
+				f := newFake(target, statements...)
+				f.shared = []string{partner, them}
+				if target != snap && target != ami {
+					f.shared = nil
+				} else {
+					f.doc = ""
+				}
+				return actiontest.Trial{World: newWorld(t, f), Wire: &f.Wire, Action: "remove-external-access", Target: target, With: whom(them), Stands: f.stands}
+			})
+			if points < 18 {
+				t.Errorf("only %d points tried", points)
+			}
+		})
+	}
+}
+
+func TestUndoAfterSomebodyChangedThePolicyIsDrifted(t *testing.T) {
+	f := newFake(exports, own, allow("Them", `{"AWS":"`+theirs+`"}`))
+	before := f.stands()
+	w := newWorld(t, f)
+	w.Must(w.Request(incident.Apply, first, exports, whom(them)))
+	f.doc = policy(own, allow("Partner", `{"AWS":"`+partners+`"}`))
+	req := w.Request(incident.Undo, first, exports, whom(them))
+	changed := len(f.Changed)
+	if got := w.Must(req); got.Outcome != incident.Drifted || len(f.Changed) != changed {
+		t.Errorf("undo is %s with %d changes, want drifted with none", got.Outcome, len(f.Changed)-changed)
+	}
+	req.Force = true
+	if got := w.Must(req); got.Outcome != incident.Restored {
+		t.Errorf("forced undo is %s", got.Outcome)
+	}
+	if diff := cmp.Diff(before, f.stands()); diff != "" {
+		t.Errorf("(-before +after):\n%s", diff)
+	}
+}
+
+func TestSharedWithSomebodyElseSinceIsDrifted(t *testing.T) {
+	f := newFake(snap)
+	f.shared = []string{them}
+	w := newWorld(t, f)
+	w.Must(w.Request(incident.Apply, first, snap, whom(them)))
+	f.shared = []string{partner}
+	req := w.Request(incident.Undo, first, snap, whom(them))
+	if got := w.Must(req); got.Outcome != incident.Drifted || !slices.Equal(f.shared, []string{partner}) {
+		t.Errorf("undo is %s, shared with %q", got.Outcome, f.shared)
+	}
+	req.Force = true
+	if got := w.Must(req); got.Outcome != incident.Restored || !slices.Contains(f.shared, them) {
+		t.Errorf("forced undo is %s, shared with %q", got.Outcome, f.shared)
+	}
+}
+
+// Two incidents take two outsiders out of one policy: the last release gives both back.
+func TestTwoHolders(t *testing.T) {
+	f := newFake(exports, own, allow("Them", `{"AWS":"`+theirs+`"}`), allow("Partner", `{"AWS":"`+partners+`"}`))
+	before := f.stands()
+	w := newWorld(t, f)
+	w.Must(w.Request(incident.Apply, first, exports, whom(them)))
+	w.Must(w.Request(incident.Apply, second, exports, whom(partners)))
+	if label(f.doc) != label(policy(own)) {
+		t.Fatalf("policy %s", f.doc)
+	}
+	if got := w.Must(w.Request(incident.Undo, first, exports, whom(them))); got.Outcome != incident.Held {
+		t.Errorf("first undo is %s, want held", got.Outcome)
+	}
+	if got := w.Must(w.Request(incident.Undo, second, exports, whom(partners))); got.Outcome != incident.Restored {
+		t.Errorf("second undo is %s (%q)", got.Outcome, got.Changes)
+	}
+	if diff := cmp.Diff(before, f.stands()); diff != "" {
+		t.Errorf("(-before +after):\n%s", diff)
+	}
+}
+
+func TestADocumentThatIsNotOnRecord(t *testing.T) {
+	f := newFake(exports, own, allow("Them", `{"AWS":"`+theirs+`"}`))
+	w := newWorld(t, f)
+	w.Must(w.Request(incident.Apply, first, exports, whom(them)))
+	recs, err := w.Store.List(t.Context(), "RES#"+exports, "DOCUMENT#")
+	if err != nil || len(recs) != 1 {
+		t.Fatalf("%d documents on record, %v", len(recs), err)
+	}
+	if err := w.Store.Delete(t.Context(), recs[0].Key, recs[0].Version); err != nil {
+		t.Fatal(err)
+	}
+	changed := len(f.Changed)
+	if got := w.Must(w.Request(incident.Undo, first, exports, whom(them))); got.Outcome != incident.Refused || len(f.Changed) != changed {
+		t.Errorf("undo is %s", got.Outcome)
+	}
+	it, err := ledger.Load[ledger.Hold](t.Context(), w.Store, ledger.HoldKey(exports, "remove-external-access"))
+	if err != nil || it.Value.Phase != ledger.Held {
+		t.Errorf("phase %s, %v: what was refused is still held", it.Value.Phase, err)
+	}
+}
+
+// A document of any length leaves no more than a label in states and results.
+func TestALongDocumentDoesNotTravel(t *testing.T) {
+	var list []string
+	for i := range 150 {
+		list = append(list, allow(fmt.Sprintf("Statement%03d", i), `{"AWS":"`+partners+`"}`))
+	}
+	f := newFake(exports, append(list, allow("Them", `{"AWS":"`+theirs+`"}`))...)
+	w := newWorld(t, f)
+	got := w.Must(w.Request(incident.Apply, first, exports, whom(them)))
+	if text, _ := json.Marshal(got); len(f.doc) < 15000 || len(text) > 2000 {
+		t.Errorf("a document of %d characters makes a result of %d", len(f.doc), len(text))
+	}
+	w.Must(w.Request(incident.Undo, first, exports, whom(them)))
+	if !strings.Contains(f.doc, theirs) {
+		t.Error("the undo did not bring the document back")
+	}
+}
+
+// Any policy or list, any outsider: afterwards nothing names it, nobody else is missing, and undo gives back the very same.
+func TestApplyThenUndoIsEqual(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 2))
+	pick := func(list ...string) string { return list[random.IntN(len(list))] }
+	people := []string{us, "arn:aws:iam::222222222222:role/app", them, theirs, "arn:aws:iam::444455556666:role/copy", partner, partners}
+	for round := range 1000 {
+		target := pick(exports, jobs, alerts, snap, ami)
+		f := newFake(target)
+		outsider := pick(them, theirs, partners, "arn:aws:iam::444455556666:role/copy")
+		if target == snap || target == ami {
+			for _, who := range []string{them, partner, "123456789012"} {
+				if random.IntN(2) == 0 {
+					f.shared = append(f.shared, who)
+				}
+			}
+		} else {
+			list := []string{own}
+			for i := range random.IntN(8) {
+				var who []string
+				for range 1 + random.IntN(4) {
+					who = append(who, fmt.Sprintf("%q", pick(people...)))
+				}
+				s := allow(pick("", fmt.Sprintf("S%d", i)), `{"AWS":[`+strings.Join(who, ",")+`]}`)
+				switch random.IntN(6) {
+				case 0:
+					s = strings.Replace(s, `"Allow"`, `"Deny"`, 1)
+				case 1:
+					s = `{"Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"*","Condition":{"StringEquals":{"aws:PrincipalAccount":[` + strings.Join(who, ",") + `]}}}`
+				case 2:
+					s = allow("", `{"Service":"cloudtrail.amazonaws.com"}`)
+				}
+				list = append(list, s)
+			}
+			f.doc = policy(list...)
+		}
+		before, doc := f.stands(), f.doc
+		w := newWorld(t, f)
+		got := w.Must(w.Request(incident.Apply, first, target, whom(outsider)))
+		if !got.Outcome.Contains() {
+			t.Fatalf("round %d: %s (%s)\n%s", round, got.Outcome, got.Reason, doc)
+		}
+		if e, err := without(f.doc, outsider); err != nil || len(e.out) > 0 {
+			t.Fatalf("round %d: %s is still named: %q, %v", round, outsider, e.out, err)
+		}
+		if was, is := count(doc, outsider), count(f.doc, outsider); was != is {
+			t.Fatalf("round %d: of the others %d were named before, %d are now\n%s\n%s", round, was, is, doc, f.doc)
+		}
+		if got := w.Must(w.Request(incident.Undo, first, target, whom(outsider))); got.Outcome != incident.Restored {
+			t.Fatalf("round %d: undo is %s", round, got.Outcome)
+		}
+		if diff := cmp.Diff(before, f.stands()); diff != "" {
+			t.Fatalf("round %d (-before +after):\n%s", round, diff)
+		}
+	}
+}
+
+// count counts the different others that each Allow statement names in its principal.
+func count(doc, outsider string) int {
+	if doc == "" {
+		return 0
+	}
+	_, list, _ := parse(doc)
+	n := 0
+	for _, s := range list {
+		kinds, _ := s["Principal"].(map[string]any)
+		if s["Effect"] != "Allow" {
+			continue
+		}
+		seen := map[string]bool{}
+		for _, who := range texts(kinds["AWS"]) {
+			if who = canonical(who); who != canonical(outsider) {
+				seen[who] = true
+			}
+		}
+		n += len(seen)
+	}
+	return n
+}

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"firebreak/lib/action"
+	"firebreak/lib/bucket"
+	"firebreak/lib/fault"
+	"firebreak/lib/ledger"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+)
+
+// document is a policy document in the ledger: RES#<arn> / DOCUMENT#<digest>. States carry its label, since documents are too
+// long for them.
+type document struct {
+	Text string `json:"text"`
+}
+
+func documentKey(c action.Call, label string) ledger.Key {
+	digest, _, _ := strings.Cut(label, " ")
+	return ledger.Key{PK: "RES#" + c.Target.ARN, SK: "DOCUMENT#" + digest}
+}
+
+// keep writes a document down before it is changed. What is kept already means the same.
+func (r removal) keep(ctx context.Context, c action.Call, doc string) error {
+	if doc == "" {
+		return nil
+	}
+	it, err := ledger.Load[document](ctx, r.store, documentKey(c, label(doc)))
+	if err != nil || it.Exists() {
+		return err
+	}
+	it.Value.Text = doc
+	if err := ledger.Save(ctx, r.store, &it); !errors.Is(err, ledger.ErrConflict) {
+		return err
+	}
+	return nil // somebody kept it meanwhile
+}
+
+// kept gives the document of a label. Errors: a refusal where it is not on record.
+func (r removal) kept(ctx context.Context, c action.Call, of string) (string, error) {
+	if of == "" {
+		return "", nil
+	}
+	it, err := ledger.Load[document](ctx, r.store, documentKey(c, of))
+	if err != nil {
+		return "", err
+	}
+	if !it.Exists() || label(it.Value.Text) != of {
+		return "", action.Refuse("the earlier policy of %s (%s) is not on record: put it back from its template", c.Target.ARN, of)
+	}
+	return it.Value.Text, nil
+}
+
+// grants says whom a bucket's ACL lets in besides its owner: that is no policy, and other actions are for it.
+func grants(ctx context.Context, api reads, c action.Call) []string {
+	acl, err := api.GetBucketAcl(ctx, &s3.GetBucketAclInput{Bucket: &c.Target.Resource, ExpectedBucketOwner: &c.Target.Account})
+	if err != nil {
+		return []string{fmt.Sprintf("the bucket's ACL could not be read (%s)", fault.NameOf(err))}
+	}
+	var out []string
+	for _, g := range acl.Grants {
+		switch {
+		case g.Grantee == nil:
+		case strings.HasSuffix(aws.ToString(g.Grantee.URI), "/global/AllUsers"), strings.HasSuffix(aws.ToString(g.Grantee.URI), "/global/AuthenticatedUsers"):
+			out = append(out, fmt.Sprintf("the bucket's ACL gives everybody %s: block-public-access takes that out of force", g.Permission))
+		case g.Grantee.Type == types.TypeCanonicalUser && (acl.Owner == nil || aws.ToString(g.Grantee.ID) != aws.ToString(acl.Owner.ID)):
+			out = append(out, fmt.Sprintf("the bucket's ACL gives %s to the canonical user %s, whose account nobody can tell: look whose it is", g.Permission, aws.ToString(g.Grantee.ID)))
+		}
+	}
+	return out
+}
+
+func tags(ctx context.Context, api reads, c action.Call) (map[string]string, error) {
+	return bucket.Tags(ctx, api, c.Target)
+}
+
+// decoded gives a document as IAM writes it: percent-encoded.
+func decoded(doc string) string {
+	if out, err := url.PathUnescape(doc); err == nil {
+		return out
+	}
+	return doc
+}

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// everybody is the principal that stands for anyone.
+const everybody = "*"
+
+// take takes a principal out of an Allow statement. It gives what is left of the statement, nil for nothing, and what was
+// taken in words, "" for nothing.
+func take(s map[string]any, principal string) (left map[string]any, taken string) {
+	if principal == everybody {
+		if !public(s) {
+			return s, ""
+		}
+		return drop(s, func(_, v string) bool { return v == everybody }), "everybody"
+	}
+	named := func(v string) bool { return canonical(v) == canonical(principal) }
+	found := ""
+	if kinds, ok := s["Principal"].(map[string]any); ok {
+		for _, v := range kinds {
+			if i := slices.IndexFunc(texts(v), named); i >= 0 {
+				found = texts(v)[i]
+			}
+		}
+	}
+	if found != "" {
+		return drop(s, func(_, v string) bool { return named(v) }), found
+	}
+	if !anyone(s["Principal"]) {
+		return s, ""
+	}
+	return uncondition(s, principal)
+}
+
+// anyone tells whether a Principal is everybody.
+func anyone(p any) bool {
+	kinds, _ := p.(map[string]any)
+	return p == everybody || slices.Contains(texts(kinds["AWS"]), everybody)
+}
+
+// public tells whether a statement lets everybody in and no condition says whom.
+func public(s map[string]any) bool { return anyone(s["Principal"]) && !narrowed(s["Condition"]) }
+
+// drop gives the statement without the principals that are meant, nil where none is left.
+func drop(s map[string]any, meant func(kind, value string) bool) map[string]any {
+	kinds, ok := s["Principal"].(map[string]any)
+	if !ok {
+		return nil
+	}
+	left := map[string]any{}
+	for kind, v := range kinds {
+		values := slices.DeleteFunc(texts(v), func(value string) bool { return meant(kind, value) })
+		if len(values) > 0 {
+			left[kind] = list(values)
+		}
+	}
+	if len(left) == 0 {
+		return nil
+	}
+	out := maps.Clone(s)
+	out["Principal"] = left
+	return out
+}
+
+func list(values []string) []any {
+	out := make([]any, len(values))
+	for i, v := range values {
+		out[i] = v
+	}
+	return out
+}
+
+// whose are the condition keys, in small letters, that say whose request it is.
+var whose = []string{"aws:principalaccount", "aws:principalarn", "aws:sourceaccount", "aws:sourcearn", "aws:sourceowner", "aws:userid", "kms:calleraccount", "s3:dataaccesspointaccount"}
+
+// where are those that say where it comes from. AWS takes a statement with one of all these, and a fixed value, for not
+// public (Amazon S3 user guide, "The meaning of public").
+var where = []string{"aws:principalorgid", "aws:principalorgpaths", "aws:sourceorgid", "aws:sourceorgpaths", "aws:sourcevpc", "aws:sourcevpce", "s3:dataaccesspointarn"}
+
+// positive tells whether an operator lets in what has the value and nothing else: not where the key is absent, not by saying
+// what it is not.
+func positive(operator string) bool {
+	operator = strings.TrimPrefix(operator, "ForAnyValue:")
+	return slices.Contains([]string{"StringEquals", "StringEqualsIgnoreCase", "StringLike", "ArnEquals", "ArnLike"}, operator)
+}
+
+// narrowed tells whether a condition says who may come.
+func narrowed(condition any) bool {
+	operators, _ := condition.(map[string]any)
+	for operator, v := range operators {
+		keys, _ := v.(map[string]any)
+		for key, v := range keys {
+			key, values := strings.ToLower(key), texts(v)
+			if len(values) == 0 {
+				continue
+			}
+			switch {
+			case positive(operator) && (slices.Contains(whose, key) || slices.Contains(where, key)) && !slices.ContainsFunc(values, loose),
+				operator == "IpAddress" && key == "aws:sourceip" && !slices.ContainsFunc(values, wide),
+				operator == "Bool" && key == "aws:principalisawsservice" && slices.Equal(values, []string{"true"}):
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// loose tells whether a value stands for anything: a wildcard or a variable, unless it is an ARN of one certain account.
+func loose(value string) bool {
+	return strings.ContainsAny(value, "*?$") && ownerOf(value) == ""
+}
+
+// wide tells whether a range is one that a company cannot have.
+func wide(cidr string) bool {
+	if !strings.Contains(cidr, "/") {
+		return false
+	}
+	p, err := netip.ParsePrefix(cidr)
+	return err != nil || p.Bits() < 8
+}
+
+// uncondition takes a principal out of the conditions of a statement that everybody could use without them. A list that ends
+// up empty takes the statement with it: without the condition it would let everybody in.
+func uncondition(s map[string]any, principal string) (left map[string]any, taken string) {
+	operators, _ := s["Condition"].(map[string]any)
+	changed := maps.Clone(operators)
+	for _, operator := range slices.Sorted(maps.Keys(operators)) {
+		keys, _ := operators[operator].(map[string]any)
+		if !positive(operator) {
+			continue
+		}
+		for _, key := range slices.Sorted(maps.Keys(keys)) {
+			if !slices.Contains(whose, strings.ToLower(key)) {
+				continue
+			}
+			kept := slices.DeleteFunc(texts(keys[key]), func(v string) bool { return belongs(v, principal) })
+			if len(kept) == len(texts(keys[key])) {
+				continue
+			}
+			taken = principal + " by " + key
+			if len(kept) == 0 {
+				return nil, taken
+			}
+			now := maps.Clone(changed[operator].(map[string]any))
+			now[key] = list(kept)
+			changed[operator] = now
+		}
+	}
+	if taken == "" {
+		return s, ""
+	}
+	out := maps.Clone(s)
+	out["Condition"] = changed
+	return out, taken
+}
+
+// belongs tells whether a condition's value is the principal, or somebody of an account that is the principal.
+func belongs(value, principal string) bool {
+	return canonical(value) == canonical(principal) || accountID.MatchString(canonical(principal)) && ownerOf(value) == canonical(principal)
+}

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"firebreak/lib/action"
+	"firebreak/lib/fault"
+)
+
+const with = "shared with "
+
+// view is a resource as it was read.
+type view struct {
+	kind   kind
+	doc    string
+	edit   edit
+	shared []string
+	// notes is what else lets somebody in; taken is what Apply has taken out for run.
+	notes, taken []string
+	run          string
+	outsiders    []string
+}
+
+// run tells runs of the action on one target apart.
+func run(c action.Call) string { return c.Incident.ID + " " + c.Since.String() }
+
+// look reads the resource and sees what of it names the principal.
+func (r removal) look(ctx context.Context, c action.Call) (*view, error) {
+	v := &view{run: run(c)}
+	var err error
+	if v.outsiders, err = outsiders(c); err != nil {
+		return nil, err
+	}
+	if v.kind, err = kindOf(c); err != nil {
+		return nil, err
+	}
+	api, err := r.reads(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if v.kind.document == nil {
+		v.shared, err = v.kind.shared(ctx, api, c)
+		return v, err
+	}
+	if v.doc, err = v.kind.document(ctx, api, c); err != nil {
+		return nil, err
+	}
+	if v.edit, err = without(v.doc, v.outsiders...); err != nil {
+		return nil, err
+	}
+	if c.Target.Service == "s3" {
+		v.notes = grants(ctx, api, c)
+	}
+	return v, nil
+}
+
+// outsiders gives the principals to take out, everybody first. One that is no outsider stays; where none is, the step is
+// refused. Errors: BadInput.
+func outsiders(c action.Call) ([]string, error) {
+	var out []string
+	var no error
+	for _, p := range listed(c.With["principal"]) {
+		if why := insider(c, p); why != nil {
+			no = why
+			continue
+		}
+		out = append(out, p)
+	}
+	if len(out) == 0 && no == nil {
+		no = fault.New(fault.BadInput, "the step does not say whom to take out of %s (parameter principal)", c.Target.ARN)
+	}
+	if len(out) > 0 {
+		no = nil
+	}
+	slices.Sort(out) // * is before digits and letters
+	return slices.Compact(out), no
+}
+
+// insider refuses a principal that is none from outside.
+func insider(c action.Call, principal string) error {
+	if accountOf(principal) == c.Target.Account {
+		return action.Refuse("%s is of the resource's own account: nobody is locked out", principal)
+	}
+	for _, t := range listed(c.With["trusted"]) {
+		if canonical(t) == canonical(principal) || accountID.MatchString(canonical(t)) && canonical(t) == accountOf(principal) {
+			return action.Refuse("%s is on the trusted list (%s): archive the finding where it was made", principal, t)
+		}
+	}
+	return nil
+}
+
+// listed takes a list apart whose items are separated by commas.
+func listed(text string) []string {
+	var out []string
+	for _, item := range strings.Split(text, ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			out = append(out, item)
+		}
+	}
+	return out
+}
+
+// meant tells whether a place in a list of sharing is one of the principals': such lists know accounts, not who is in them.
+func meant(who string, principals []string) bool {
+	return slices.ContainsFunc(principals, func(p string) bool {
+		switch {
+		case p == everybody:
+			return who == everyone
+		case accountOf(p) != "" && !strings.Contains(who, ":"):
+			return who == accountOf(p)
+		}
+		return who == p
+	})
+}
+
+func (r removal) view(c action.Call) *view {
+	if v, ok := r.seen.Load(c.Target.ARN); ok {
+		return v.(*view)
+	}
+	return &view{}
+}
+
+// most is how long a document may be to stand in a refusal.
+const most = 2000
+
+// prepared is the edit for a person, ready to be made.
+func (v *view) prepared(c action.Call) string {
+	command := v.kind.command(c)
+	text := fmt.Sprintf("a person has to take %s out of %s: its policy may be all that lets its own account in. Take %s. With: %s", strings.Join(v.outsiders, " and "), c.Target.ARN, strings.Join(v.edit.out, "; "), command)
+	switch {
+	case v.edit.doc == "":
+		return text + ". No statement is left then: look first who else needs one"
+	case len(v.edit.doc) <= most && strings.Contains(command, "DOCUMENT"):
+		return text + ". DOCUMENT is then: " + v.edit.doc
+	}
+	return text
+}
+
+// reshare gives those of before their places back and reads that they have them.
+func (r removal) reshare(ctx context.Context, c action.Call, k kind, api changes, before action.State) error {
+	missing := func() ([]string, error) {
+		v, err := r.look(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		var out []string
+		for _, f := range slices.Sorted(maps.Keys(before)) {
+			if who := strings.TrimPrefix(f, with); before[f] == "true" && !slices.Contains(v.shared, who) {
+				out = append(out, who)
+			}
+		}
+		return out, nil
+	}
+	add, err := missing()
+	if err != nil || len(add) == 0 {
+		return err
+	}
+	if err := k.share(ctx, api, c, add, nil); err != nil {
+		return err
+	}
+	if add, err = missing(); err == nil && len(add) > 0 {
+		err = fault.New(fault.Throttled, "%s was shared with %s again, but AWS does not show it yet: look again", c.Target.ARN, strings.Join(add, ", "))
+	}
+	return err
+}

@@ -1,0 +1,104 @@
+package finding
+
+import (
+	"strings"
+
+	"firebreak/lib/incident"
+)
+
+// isHealth claims AWS Health's events; which of them are about security, decodeHealth says.
+func isHealth(e event) bool {
+	return e.source == "aws.health" && strings.HasPrefix(e.detailType, "AWS Health")
+}
+
+// isHealthRecord claims an event without its envelope.
+func isHealthRecord(t tree) bool { return t.at("eventTypeCode") != nil && t.at("eventArn") != nil }
+
+// decodeHealth reads exposed credentials and reports of abuse, one finding for each affected entity (AWS Health User Guide,
+// "AWS Health events Amazon EventBridge schema"). Health grades nothing: exposed credentials are CRITICAL, the rest HIGH.
+func decodeHealth(e event) []reading {
+	d := e.detail
+	code := d.text("eventTypeCode")
+	service := strings.ToUpper(d.text("service"))
+	abuse := strings.Contains(e.detailType, "Abuse") || service == "ABUSE" || strings.HasPrefix(code, "AWS_ABUSE_")
+	if !abuse && service != "RISK" && !strings.HasPrefix(code, "AWS_RISK_") && !strings.Contains(code, "SECURITY") {
+		return e.refused(false, "not a security event of AWS Health: %s", words(code, 120))
+	}
+	entities := d.items("affectedEntities")
+	if len(entities) <= 1 {
+		var entity tree
+		if len(entities) == 1 {
+			entity = entities[0]
+		}
+		return e.done(e.health(entity, abuse), "an AWS Health event", map[string]any(e.whole))
+	}
+	var out []reading
+	for _, entity := range entities {
+		one := e
+		one.detail = d.with([]any{map[string]any(entity)}, "affectedEntities")
+		if one.whole = one.detail; e.enveloped {
+			one.whole = tree{"detail-type": e.detailType, "source": e.source, "account": e.account, "region": e.region, "detail": map[string]any(one.detail), "id": e.id}
+		}
+		out = append(out, one.done(one.health(entity, abuse), "an AWS Health event", map[string]any(one.whole))...)
+	}
+	return out
+}
+
+func (e event) health(entity tree, abuse bool) Finding {
+	d := e.detail
+	value := entity.text("entityValue")
+	f := Finding{
+		Product: Health, Assumed: true, Source: words(d.text("eventArn"), 256), Type: words(d.text("eventTypeCode"), 128), Band: incident.High,
+		FirstSeen: d.time("startTime"), LastSeen: first(d.time("lastUpdatedTime"), d.time("startTime")), Updated: d.time("lastUpdatedTime"),
+	}
+	for _, text := range d.items("eventDescription") {
+		f.Title = words(text.text("latestDescription"), 256)
+		break
+	}
+	f.Title = firstText(f.Title, f.Type)
+	// The envelope's account is the administrator's in an organizational view, its region the one that the copy was sent to.
+	_, at := home(d.text("eventArn"))
+	region := firstText(d.text("eventRegion"), at, e.region)
+	if region == "global" {
+		region = "us-east-1"
+	}
+	f.place(firstText(d.digits("affectedAccount"), e.account), region, d.text("eventArn"))
+	if arn := d.text("eventArn"); arn != "" {
+		f.NativeID = arn + "|" + value
+	}
+	// An entity may be in another region than the event, which is global for abuse reports.
+	res := f.entity(value)
+	res.Tags = tagsOf(entity.at("tags"))
+	if strings.HasSuffix(f.Type, "CREDENTIALS_EXPOSED") {
+		f.Band = incident.Critical
+	}
+	if res.Type == AccessKey {
+		f.Principal = Principal{Kind: WhoOther, KeyID: res.ID, Doubt: "AWS Health names a key and not whose it is"}
+	}
+	if abuse && res.ARN != "" {
+		res.Part = Actor
+	}
+	if res.ID != "" {
+		f.add(res)
+		f.About = string(res.Type)
+	}
+	if ended := strings.ToLower(d.text("statusCode")); ended == "closed" || strings.EqualFold(entity.text("status"), "RESOLVED") {
+		f.Settled = "the event is closed"
+	}
+	return f
+}
+
+// entity tells what an affected entity is: an access key, an ARN, an instance id, an account.
+func (f *Finding) entity(value string) Resource {
+	switch k := kindOfARN(value); {
+	case k != "":
+		return f.named(k, value)
+	case longTermKey.MatchString(value) || sessionKey.MatchString(value):
+		return Resource{Type: AccessKey, ID: value, Account: f.Account}
+	case instanceID.MatchString(value):
+		return f.named(Instance, value)
+	case accountID.MatchString(value):
+		return Resource{Type: Account, ID: value, Account: f.Account}
+	}
+	return Resource{Type: "Other", ID: words(value, 256), Account: f.Account}
+}

@@ -1,0 +1,93 @@
+package finding
+
+import (
+	_ "embed"
+	"strings"
+	"sync"
+)
+
+//go:embed guardduty_types.txt
+var guarddutyTypes string
+
+// known are GuardDuty's types.
+var known = sync.OnceValue(func() map[string]bool {
+	out := map[string]bool{}
+	for line := range strings.Lines(guarddutyTypes) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+			out[line] = true
+		}
+	}
+	return out
+})
+
+// Known tells whether this version knows that GuardDuty type.
+func Known(t string) bool { return known()[t] }
+
+// Types are the GuardDuty types that this version knows, retired ones too, in no order.
+func Types() []string {
+	out := make([]string, 0, len(known()))
+	for t := range known() {
+		out = append(out, t)
+	}
+	return out
+}
+
+// nativeType gives GuardDuty's spelling of a type that Security Hub writes as
+// "TTPs/Defense Evasion/Stealth:IAMUser-CloudTrailLoggingDisabled". What stands before the purpose follows no rule, so all of it
+// goes (GuardDuty User Guide, "Interpreting GuardDuty finding names in Security Hub"). What is no such type comes back as it is.
+func nativeType(s string) string {
+	colon := strings.Index(s, ":")
+	if colon < 0 {
+		return s
+	}
+	t := s[strings.LastIndex(s[:colon], "/")+1:]
+	purpose, rest, _ := strings.Cut(t, ":")
+	if !strings.Contains(rest, "/") {
+		rest = strings.Replace(rest, "-", "/", 1)
+	}
+	t = purpose + ":" + rest
+	// The one name that differs in more than its punctuation: the same page's table.
+	if t == "Trojan:EC2/DNSDataExfiltration!DNS" {
+		return "Trojan:EC2/DNSDataExfiltration"
+	}
+	return t
+}
+
+// typeOf picks the GuardDuty type among the types that Security Hub lists: the first that is known, else the first that has a
+// purpose, else the first.
+func typeOf(list []any) string {
+	var all []string
+	for _, v := range list {
+		if s, ok := v.(string); ok && s != "" {
+			all = append(all, nativeType(s))
+		}
+	}
+	for _, t := range all {
+		if Known(t) {
+			return t
+		}
+	}
+	for _, t := range all {
+		if strings.Contains(t, ":") && strings.Contains(t, "/") {
+			return t
+		}
+	}
+	if len(all) > 0 {
+		return all[0]
+	}
+	return ""
+}
+
+// aboutOf says what kind of resource a GuardDuty type is about, for forms that do not say it, in GuardDuty's words. Empty where
+// the type alone does not tell: a runtime finding can be about an instance, a task, a cluster.
+func aboutOf(t string) string {
+	purpose, rest, _ := strings.Cut(t, ":")
+	if purpose == "AttackSequence" {
+		return purpose
+	}
+	token, _, _ := strings.Cut(rest, "/")
+	return map[string]string{
+		"EC2": "Instance", "IAMUser": "AccessKey", "S3": "S3Bucket", "Kubernetes": "EKSCluster", "EKS": "EKSCluster", "ECS": "ECSCluster",
+		"Lambda": "Lambda", "RDS": "RDSDBInstance", "Container": "Container",
+	}[token]
+}
