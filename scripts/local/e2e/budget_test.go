@@ -3,10 +3,14 @@
 package e2e
 
 import (
+	"context"
 	"testing"
+	"time"
 
 	"firebreak/lib/approval"
+	"firebreak/lib/guard"
 	"firebreak/lib/incident"
+	"firebreak/lib/ledger"
 	"firebreak/lib/setting"
 	"firebreak/scripts/local/world"
 )
@@ -27,6 +31,13 @@ func TestARaisedBudgetStartsWhatItParked(t *testing.T) {
 	if asked.Kind != approval.KindOverride || asked.Steps[0].Rule != "budget" {
 		t.Errorf("people are asked for %+v", asked)
 	}
+	t.Cleanup(func() { // the hour is shared with the other tests
+		k := guard.RaiseKey(world.MemberAccount, "block-public-access", time.Now())
+		it := must(ledger.Load[guard.Raise](context.Background(), hub.Store, k))(t)
+		if it.Exists() {
+			check(t, hub.Store.Delete(context.Background(), k, it.Version))
+		}
+	})
 	// All tests of the hour have added to the set: the raise goes above it.
 	must(platform.Run(t.Context(), world.HubAccount, "scripts/firebreak", "budget", world.MemberAccount, "block-public-access", "--raise", "1000", "--why", "a fleet was hit"))(t)
 	run := must(hub.End(t.Context(), must(hub.Started(t.Context(), `"incident":"`+finding.Incident(), 1))(t)))(t)

@@ -5,17 +5,20 @@ package e2e
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"firebreak/lib/guard"
 	"firebreak/lib/incident"
 	"firebreak/lib/setting"
 	"firebreak/scripts/local/world"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -272,11 +275,12 @@ func TestBudgetHoldsUnderABurst(t *testing.T) {
 // budget counts what was changed this hour.
 func budget(t testing.TB, action string) int {
 	t.Helper()
-	stamp := fmt.Sprintf("BUDGET#%s#%s#%s", world.MemberAccount, action, time.Now().UTC().Format("2006-01-02T15"))
-	for _, line := range strings.Split(must(hub.Dump(t.Context()))(t), "\n") {
-		if strings.Contains(line, stamp) {
-			return strings.Count(line, "arn:")
-		}
+	k := guard.BudgetKey(world.MemberAccount, action, time.Now())
+	out := must(hub.Table.GetItem(t.Context(), &dynamodb.GetItemInput{TableName: aws.String(world.Ledger), ConsistentRead: aws.Bool(true),
+		Key: map[string]types.AttributeValue{"pk": &types.AttributeValueMemberS{Value: k.PK}, "sk": &types.AttributeValueMemberS{Value: k.SK}}}))(t)
+	members, _ := out.Item["members"].(*types.AttributeValueMemberSS)
+	if members == nil {
+		return 0
 	}
-	return 0
+	return len(members.Value)
 }
