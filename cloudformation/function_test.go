@@ -24,6 +24,24 @@ func folders(t *testing.T) []string {
 	return sorted(out)
 }
 
+// code is the text of a function, without its tests.
+func code(t *testing.T, folder string) string {
+	t.Helper()
+	files, _ := filepath.Glob("../functions/" + folder + "/*.go")
+	var out strings.Builder
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out.Write(text)
+	}
+	return out.String()
+}
+
 // stem spells a folder's name as templates and machines do: deactivate-keys, DeactivateKeys.
 func stem(folder string) string {
 	var out string
@@ -37,22 +55,38 @@ func arn(folder string) string {
 	return "!Sub arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:firebreak-" + folder
 }
 
+// rules are the functions that AWS Config asks, in each account; all others are the hub's.
+var rules = []string{"hipaa-phi-encryption-check", "patient-data-access-logging"}
+
+// home is the template that a function stands in.
+func home(t *testing.T, folder string) template {
+	t.Helper()
+	if slices.Contains(rules, folder) {
+		return read(t, "config-rules.yaml")
+	}
+	return read(t, "functions.yaml")
+}
+
 // A function is its folder, its name, its role and its log group, spelled alike, side by side and in the order of the folders.
 func TestFunctionsAreTheirFolders(t *testing.T) {
-	tpl := read(t, "functions.yaml")
-	var want, have []string
-	for _, f := range folders(t) {
-		want = append(want, stem(f)+"Function", stem(f)+"Role", stem(f)+"Logs")
-	}
-	for _, r := range tpl.resources() {
-		if slices.Contains([]string{"AWS::Lambda::Function", "AWS::IAM::Role", "AWS::Logs::LogGroup"}, r.kind()) {
-			have = append(have, r.id)
+	for _, name := range []string{"functions.yaml", "config-rules.yaml"} {
+		var want, have []string
+		for _, f := range folders(t) {
+			if home(t, f).name == name {
+				want = append(want, stem(f)+"Function", stem(f)+"Role", stem(f)+"Logs")
+			}
+		}
+		for _, r := range read(t, name).resources() {
+			if slices.Contains([]string{"AWS::Lambda::Function", "AWS::IAM::Role", "AWS::Logs::LogGroup"}, r.kind()) {
+				have = append(have, r.id)
+			}
+		}
+		if !slices.Equal(want, have) {
+			t.Fatalf("the folders call for\n%v\nand %s has\n%v", want, name, have)
 		}
 	}
-	if !slices.Equal(want, have) {
-		t.Fatalf("the folders call for\n%v\nand functions.yaml has\n%v", want, have)
-	}
 	for _, f := range folders(t) {
+		tpl := home(t, f)
 		function, role, logs := tpl.resource(t, stem(f)+"Function"), tpl.resource(t, stem(f)+"Role"), tpl.resource(t, stem(f)+"Logs")
 		for what, pair := range map[string][2]string{
 			"name":      {text(function.property("FunctionName")), "firebreak-" + f},
@@ -81,8 +115,8 @@ var needs = regexp.MustCompile(`\bb\.(?:(Store|Access|Installation)\(\)|Env\("([
 // A function's environment has what its code reads and nothing else.
 func TestEnvironmentIsWhatTheCodeReads(t *testing.T) {
 	behind := map[string]string{"Store": "TABLE", "Access": "EXTERNAL_ID", "Installation": "SETTINGS"}
-	tpl := read(t, "functions.yaml")
 	for _, f := range folders(t) {
+		tpl := home(t, f)
 		var want []string
 		files, _ := filepath.Glob("../functions/" + f + "/*.go")
 		for _, file := range files {
@@ -164,8 +198,8 @@ func TestALeaseOutlastsEveryFunction(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tpl := read(t, "functions.yaml")
 	for _, f := range folders(t) {
+		tpl := home(t, f)
 		limit, err := strconv.Atoi(text(tpl.resource(t, stem(f)+"Function").property("Timeout")))
 		if err != nil || limit >= least {
 			t.Errorf("%s may run for %d seconds, and a lease may last only %d (%v)", f, limit, least, err)

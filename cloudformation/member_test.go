@@ -16,9 +16,8 @@ const hubRoot = "!Sub arn:${AWS::Partition}:iam::${HubAccount}:root"
 // takers lists, by remediation role, the functions whose own roles may take it.
 func takers(t *testing.T) map[string][]string {
 	out := map[string][]string{}
-	tpl := read(t, "functions.yaml")
 	for _, f := range folders(t) {
-		for _, s := range statements(f, tpl.resource(t, stem(f)+"Role").property("Policies")) {
+		for _, s := range statements(f, home(t, f).resource(t, stem(f)+"Role").property("Policies")) {
 			if !slices.Contains(list(at(s.node, "Action")), "sts:AssumeRole") {
 				continue
 			}
@@ -37,14 +36,24 @@ func takers(t *testing.T) map[string][]string {
 	return out
 }
 
+// remediation lists the roles that functions take: five in each account, and the one in the forensic account.
+func remediation(t *testing.T) []resource {
+	t.Helper()
+	var out []resource
+	for _, role := range account.Roles() {
+		out = append(out, read(t, "member.yaml").resource(t, string(role)+"Role"))
+	}
+	return append(out, read(t, "forensics.yaml").resource(t, string(account.Evidence)+"Role"))
+}
+
 // Each remediation role trusts exactly the functions that may take it, with the external id and an incident as source identity.
 func TestRemediationRolesTrustTheirFunctionsOnly(t *testing.T) {
-	tpl, functions := read(t, "member.yaml"), takers(t)
+	functions := takers(t)
 	var names []string
-	for _, role := range account.Roles() {
-		r := tpl.resource(t, string(role)+"Role")
-		names = append(names, string(role))
-		if got := text(r.property("RoleName")); got != account.RolePrefix+string(role) {
+	for _, r := range remediation(t) {
+		role := strings.TrimSuffix(r.id, "Role")
+		names = append(names, role)
+		if got := text(r.property("RoleName")); got != account.RolePrefix+role {
 			t.Errorf("%s is called %q", r, got)
 		}
 		if text(at(r.node, "Condition")) != "Home" {
@@ -67,7 +76,7 @@ func TestRemediationRolesTrustTheirFunctionsOnly(t *testing.T) {
 			t.Errorf("%s can be taken without the external id", r)
 		}
 		var want []string
-		for _, f := range functions[string(role)] {
+		for _, f := range functions[role] {
 			want = append(want, "!Sub arn:${AWS::Partition}:iam::${HubAccount}:role/firebreak-"+f+"-*")
 		}
 		if got := list(at(take.node, "Condition", "ArnLike", "aws:PrincipalArn")); !slices.Equal(sorted(got), sorted(want)) {
@@ -77,7 +86,7 @@ func TestRemediationRolesTrustTheirFunctionsOnly(t *testing.T) {
 			t.Errorf("%s: the second statement is not about the source identity of our functions", r)
 		}
 		for _, s := range statements(r.String(), r.property("Policies")) {
-			if !strings.HasPrefix(s.sid(), string(role)) {
+			if !strings.HasPrefix(s.sid(), role) {
 				t.Errorf("%s: the statement %q does not begin with %s", r, s.sid(), role)
 			}
 		}
@@ -145,9 +154,8 @@ func TestRemediationRolesGrantWhatSessionsAsk(t *testing.T) {
 			}
 		}
 	}
-	tpl := read(t, "member.yaml")
-	for _, role := range account.Roles() {
-		for _, s := range statements(string(role), tpl.resource(t, string(role)+"Role").property("Policies")) {
+	for _, role := range remediation(t) {
+		for _, s := range statements(role.id, role.property("Policies")) {
 			for _, a := range list(at(s.node, "Action")) {
 				if s.allows() {
 					granted[a] = true

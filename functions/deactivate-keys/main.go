@@ -5,7 +5,8 @@
 // and changes nothing. Its undo reactivates exactly the keys that were Active before; a key that was publicly exposed
 // (parameter exposed) only with a person's force.
 //
-// It never creates a key and never deletes one. A key that is gone is contained.
+// It never creates a key and never deletes one. A key that is gone is contained. Where a secret of Secrets Manager holds a key of the
+// user (a tag of the secret says so) and rotates, its rotation is started afterwards, and people are told.
 package main
 
 import (
@@ -19,11 +20,14 @@ import (
 	"firebreak/lib/account"
 	"firebreak/lib/action"
 	"firebreak/lib/boot"
+	"firebreak/lib/channel"
 	"firebreak/lib/principal"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
 )
 
 // reads are the calls that look, made as the Read role.
@@ -40,6 +44,8 @@ type changes interface {
 type deactivation struct {
 	reads   func(context.Context, action.Call) (reads, error)
 	changes func(context.Context, action.Call) (changes, error)
+	// rotation follows a deactivation.
+	rotation *rotation
 }
 
 const (
@@ -171,6 +177,17 @@ func main() {
 		changes: func(ctx context.Context, c action.Call) (changes, error) {
 			cfg, err := access.Config(ctx, account.Identity, c.Scope(), account.Statement{Actions: []string{"iam:UpdateAccessKey"}, Resources: principal.ARNs(c.Target)})
 			return iam.NewFromConfig(cfg), err
+		},
+		rotation: &rotation{
+			store: b.Store(), people: channel.NewTopic(sns.NewFromConfig(b.AWS), b.Env("TOPIC")),
+			reads: func(ctx context.Context, c action.Call) (secretReads, error) {
+				cfg, err := access.Config(ctx, account.Read, c.Scope(), account.Statement{Actions: []string{"secretsmanager:ListSecrets"}, Resources: []string{"*"}}) // no resource level
+				return secretsmanager.NewFromConfig(cfg), err
+			},
+			changes: func(ctx context.Context, c action.Call, secret, function string) (secretChanges, error) {
+				cfg, err := access.Config(ctx, account.Identity, c.Scope(), rotating(secret, function)...)
+				return secretsmanager.NewFromConfig(cfg), err
+			},
 		},
 	}))
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"firebreak/lib/action"
+	"firebreak/lib/evidence"
 	"firebreak/lib/fault"
 	"firebreak/lib/instance"
 
@@ -28,7 +29,8 @@ func manifest(identity action.State) (kept map[string]string, volumes []string) 
 	return kept, volumes
 }
 
-// Evidence reads the snapshots themselves: each must be this account's, of its volume, tagged as evidence, and completed.
+// Evidence reads the snapshots themselves: each must be this account's, of its volume, tagged as evidence, and completed; and where
+// there is a forensic account, a copy of it must be locked there.
 func (t termination) Evidence(ctx context.Context, c action.Call, identity action.State) (string, error) {
 	kept, volumes := manifest(identity)
 	if len(volumes) == 0 {
@@ -71,5 +73,12 @@ func (t termination) Evidence(ctx context.Context, c action.Call, identity actio
 			return "", fault.New(fault.NotVerified, "%s, the snapshot of %s, is in state %s (%s)", kept[v], v, s.State, aws.ToString(s.StateMessage))
 		}
 	}
-	return strings.Join(pending, ", "), nil
+	if len(pending) > 0 {
+		return strings.Join(pending, ", "), nil
+	}
+	installed, err := t.inst.Read(ctx)
+	if err != nil || installed.Forensics.Account == "" {
+		return "", err
+	}
+	return evidence.Missing(ctx, t.store, c.Target.Partition, c.Target.Region, ids)
 }

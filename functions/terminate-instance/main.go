@@ -18,6 +18,7 @@ import (
 	"firebreak/lib/boot"
 	"firebreak/lib/instance"
 	"firebreak/lib/ledger"
+	"firebreak/lib/setting"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -41,6 +42,7 @@ type changes interface {
 // termination is the action.
 type termination struct {
 	store   ledger.Store
+	inst    *setting.Installation
 	reads   func(context.Context, action.Call) (reads, error)
 	source  func(context.Context, action.Call) (source, error)
 	changes func(context.Context, action.Call) (changes, error)
@@ -51,6 +53,7 @@ func main() {
 	access := b.Access()
 	boot.Start(action.NewSpine(b.Store(), b.Installation()).Eradicating("terminate-instance", termination{
 		store: b.Store(),
+		inst:  b.Installation(),
 		reads: func(ctx context.Context, c action.Call) (reads, error) {
 			cfg, err := access.Config(ctx, account.Read, c.Scope(), account.Statement{
 				Actions: []string{"ec2:DescribeInstances", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSnapshots"}, Resources: []string{"*"}, // EC2 has no resource level for Describe

@@ -13,6 +13,7 @@ import (
 	"firebreak/lib/account"
 	"firebreak/lib/action"
 	"firebreak/lib/approval"
+	"firebreak/lib/evidence"
 	"firebreak/lib/fault"
 	"firebreak/lib/incident"
 	"firebreak/lib/instance"
@@ -64,7 +65,7 @@ type world struct {
 }
 
 // newWorld is an isolated, protected instance with a completed snapshot of each volume, and a finding that stands.
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, forensics ...setting.Forensics) *world {
 	t.Helper()
 	w := &world{t: t, ec2: instancetest.New(), store: ledger.NewMemory(), guardDuty: &guardDuty{findings: []gd.Finding{{
 		Id: aws.String(finding), AccountId: aws.String("222222222222"), Service: &gd.Service{Archived: aws.Bool(false)},
@@ -81,17 +82,20 @@ func newWorld(t *testing.T) *world {
 	_, err := w.ec2.Session(session).ModifyInstanceAttribute(t.Context(), protect())
 	w.must(err)
 	w.ec2.Calls = nil
+	in := setting.Installed{
+		Action: setting.Action{SettleMilliseconds: 1, LeaseSeconds: 90}, Approval: setting.Approval{LinkAlone: "none"},
+		Approvers: []setting.Approver{{ID: "alice"}, {ID: "bob"}},
+	}
+	if len(forensics) > 0 {
+		in.Forensics = forensics[0]
+	}
 	act := termination{
-		store: w.store,
+		store: w.store, inst: setting.Fixed(in),
 		reads: func(context.Context, action.Call) (reads, error) {
 			return w.ec2.Session(account.Statement{Actions: []string{"ec2:DescribeInstances", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSnapshots"}, Resources: []string{"*"}}), nil
 		},
 		source:  func(context.Context, action.Call) (source, error) { return w.guardDuty, nil },
 		changes: func(context.Context, action.Call) (changes, error) { return w.ec2.Session(session), nil },
-	}
-	in := setting.Installed{
-		Action: setting.Action{SettleMilliseconds: 1, LeaseSeconds: 90}, Approval: setting.Approval{LinkAlone: "none"},
-		Approvers: []setting.Approver{{ID: "alice"}, {ID: "bob"}},
 	}
 	w.run = action.NewSpine(w.store, setting.Fixed(in)).Eradicating("terminate-instance", act)
 	guard := ledger.Item[setting.Guard]{Key: setting.GuardKey, Value: setting.Defaults()}
@@ -260,6 +264,44 @@ func TestEvidence(t *testing.T) {
 				t.Errorf("%+v, %v, changed %v", got, err, w.ec2.Calls)
 			}
 		})
+	}
+}
+
+// Where there is a forensic account, nothing is destroyed before a copy of every snapshot is locked there.
+func TestEvidenceIsLockedFirst(t *testing.T) {
+	w := newWorld(t, setting.Forensics{Account: "333333333333", LockMode: "governance", LockDays: 30})
+	w.approve()
+	keep := func(snapshot string, rec evidence.Record) {
+		t.Helper()
+		_, err := ledger.Update(t.Context(), w.store, evidence.Key("aws", "us-east-1", snapshot), func(it *ledger.Item[evidence.Record]) error {
+			it.Value = rec
+			return nil
+		})
+		w.must(err)
+	}
+	for _, c := range []struct {
+		want string
+		kept map[string]evidence.Record
+	}{
+		{"pending: " + snap1 + " is not on its way to the forensic account yet, " + snap2 + " is not on its way to the forensic account yet", nil},
+		{"pending: " + snap2 + " is not locked in the forensic account yet (received)", map[string]evidence.Record{snap1: {Phase: evidence.Locked}, snap2: {Phase: evidence.Received}}},
+		{"pending: " + snap2 + " is not locked in the forensic account: given up", map[string]evidence.Record{snap2: {Phase: evidence.Received, Problem: "given up"}}},
+	} {
+		for snapshot, rec := range c.kept {
+			keep(snapshot, rec)
+		}
+		planned, err := w.do(incident.Look)
+		w.must(err)
+		if planned.Evidence != c.want {
+			t.Errorf("evidence %q, want %q", planned.Evidence, c.want)
+		}
+		if got, err := w.do(incident.Apply); !fault.Is(err, fault.NotVerified) || len(w.ec2.Calls) > 0 {
+			t.Errorf("%+v, %v, changed %v", got, err, w.ec2.Calls)
+		}
+	}
+	keep(snap2, evidence.Record{Phase: evidence.Locked})
+	if got, err := w.do(incident.Apply); err != nil || got.Outcome != incident.Applied {
+		t.Errorf("%+v, %v", got, err)
 	}
 }
 

@@ -25,6 +25,8 @@ const (
 	Identity Role = "Identity"
 	Data     Role = "Data"
 	Destroy  Role = "Destroy"
+	// Evidence is the forensic account's, which has none of the others.
+	Evidence Role = "Evidence"
 )
 
 // RolePrefix begins the name of each role: SecurityRemediationRole-Read and so on.

@@ -78,6 +78,13 @@ type Tagger interface {
 	Tags(ctx context.Context, c Call) (map[string]string, error)
 }
 
+// Follower is a Containment after which something else is to be done that is no part of it, for instance giving the owner a new
+// credential in the place of a dead one. Follow is called once the resource has been read back as contained, by every retry again, and
+// says in words what it did. What it cannot do it says too: that does not make the containment fail.
+type Follower interface {
+	Follow(ctx context.Context, c Call) []string
+}
+
 // Noter is an action that has something to say of what it cannot cut or keep; the notes go into the result's changes.
 type Noter interface {
 	Notes(c Call, s State) []string

@@ -67,7 +67,15 @@ func (r *run) apply(ctx context.Context, c Containment) error {
 		r.done.Changes = append(r.done.Changes, "changed by somebody else meanwhile, kept as found: "+strings.Join(h.Foreign, ", "))
 	}
 	r.note(c, after)
+	r.follow(ctx, c)
 	return nil
+}
+
+// follow does what is to be done after a containment.
+func (r *run) follow(ctx context.Context, c Containment) {
+	if f, ok := c.(Follower); ok {
+		r.done.Changes = append(r.done.Changes, f.Follow(ctx, r.call)...)
+	}
 }
 
 func (r *run) intent(ctx context.Context, c Containment, now State) (State, error) {
@@ -102,6 +110,7 @@ func (r *run) join(ctx context.Context, c Containment, now State) error {
 		r.done.Reason = "held for " + strings.Join(others, ", ") + " too"
 	}
 	r.note(c, now)
+	r.follow(ctx, c)
 	return nil
 }
 

@@ -133,6 +133,16 @@ const Forwarder = "firebreak-forwarder"
 // unnamed are services whose resources carry ids instead of names: in the hub account ours cannot be told from others.
 var unnamed = []string{"kms", "apigateway", "execute-api", "cognito-idp"}
 
+// made are the names that the templates make outside the hub: in member accounts, the forensic and the management account. Some end with
+// their region.
+var made = []string{
+	Forwarder, Forwarder + "-calls", Forwarder + "-evidence", Forwarder + "-snapshots", "firebreak-aggregator", "firebreak-analyst", "firebreak-boundary", "firebreak-flow-log",
+	"firebreak-hipaa-phi-encryption-check", "firebreak-patient-data-access-logging",
+}
+
+// buckets are those of them that hold evidence and records; account and region follow.
+var buckets = []string{"firebreak-forensics", "firebreak-records"}
+
 // self refuses Firebreak's own resources. In the hub everything with our name is ours, wherever in the ARN it stands (a log
 // group, a version of a function, a parameter), and so is what has no name. In a member account only the names that the member
 // template makes are: a wider rule would let an attacker hide behind a name of their choice.
@@ -141,8 +151,9 @@ func self(t incident.Target, hub string) *Refusal {
 	for _, name := range strings.FieldsFunc(t.Resource, func(r rune) bool { return r == '/' || r == ':' }) {
 		ours = ours || t.Account == hub && (name == Stem || strings.HasPrefix(name, Stem+"-"))
 		ours = ours || t.Service == "iam" && t.Resource == "policy/"+Quarantine
-		ours = ours || name == Forwarder || name == Forwarder+"-"+t.Region || name == Forwarder+"-calls"
-		for _, r := range account.Roles() {
+		ours = ours || slices.Contains(made, strings.TrimSuffix(name, "-"+t.Region))
+		ours = ours || t.Service == "s3" && slices.Contains(buckets, strings.TrimSuffix(name, "-"+t.Account+"-"+t.Region))
+		for _, r := range append(account.Roles(), account.Evidence) {
 			ours = ours || t.Service == "iam" && name == account.RolePrefix+string(r)
 		}
 	}

@@ -26,6 +26,7 @@ type Installed struct {
 	Action    Action     // <prefix>/action
 	SignIn    SignIn     // <prefix>/signin; may be missing: then nobody signs in
 	Slack     Slack      // <prefix>/slack; may be missing: then nothing goes to Slack
+	Forensics Forensics  // <prefix>/forensics
 	// Authors are who changed lately what decisions depend on. Only Deciding fills it in.
 	Authors []Author
 }
@@ -165,6 +166,15 @@ type Action struct {
 	LeaseSeconds       int `json:"leaseSeconds"`
 }
 
+// Forensics says where evidence is kept out of the reach of whoever owns the account it comes from.
+type Forensics struct {
+	// Account takes in copies of snapshots; "" keeps evidence where it was taken.
+	Account string `json:"account"`
+	// LockMode is governance (a few principals can unlock) or compliance (nobody can); LockDays how long a copy stays locked.
+	LockMode string `json:"lockMode"`
+	LockDays int    `json:"lockDays"`
+}
+
 // Account gives the account of that id.
 func (i Installed) Account(id string) (Account, bool) {
 	for _, a := range i.Accounts {
@@ -221,7 +231,7 @@ func (i *Installation) settings(ctx context.Context) (Installed, error) {
 	var in Installed
 	fields := map[string]any{
 		"accounts": &in.Accounts, "approvers": &in.Approvers, "approval": &in.Approval, "playbook": &in.Playbook, "action": &in.Action,
-		"signin": &in.SignIn, "slack": &in.Slack,
+		"signin": &in.SignIn, "slack": &in.Slack, "forensics": &in.Forensics,
 	}
 	names := make([]string, 0, len(fields))
 	for f := range fields {
@@ -334,6 +344,8 @@ func (i Installed) check() error {
 		return fault.New(fault.Unreadable, `the setting approval: hours has no default (the entry "") of at least 1`)
 	case i.Action.SettleMilliseconds < 1 || i.Action.LeaseSeconds < 1:
 		return fault.New(fault.Unreadable, "the setting action: settleMilliseconds and leaseSeconds must be at least 1")
+	case i.Forensics.Account != "" && (i.Forensics.LockDays < 1 || i.Forensics.LockMode != "governance" && i.Forensics.LockMode != "compliance"):
+		return fault.New(fault.Unreadable, "the setting forensics: lockMode is %q, not governance or compliance, or lockDays is %d, less than 1", i.Forensics.LockMode, i.Forensics.LockDays)
 	}
 	return i.Playbook.check()
 }

@@ -56,6 +56,7 @@ var good = map[string]string{
 	"/firebreak/approval":  `{"linkAlone":"none","hours":{"":24,"CRITICAL":4}}`,
 	"/firebreak/playbook":  `{"source":"builtin"}`,
 	"/firebreak/action":    `{"settleMilliseconds":5000,"leaseSeconds":90}`,
+	"/firebreak/forensics": `{"account":"","lockMode":"governance","lockDays":2192}`,
 }
 
 func TestReadKeepsForAMinute(t *testing.T) {
@@ -80,19 +81,21 @@ func TestReadKeepsForAMinute(t *testing.T) {
 
 func TestWhatCannotBeReadStopsActing(t *testing.T) {
 	for name, c := range map[string]struct{ key, value, says string }{
-		"missing":          {"/firebreak/accounts", "", "/firebreak/accounts"},
-		"not JSON":         {"/firebreak/playbook", "{", "/firebreak/playbook"},
-		"an unknown key":   {"/firebreak/approval", `{"linkAlone":"none","hours":{"":24},"linkalnoe":1}`, "linkalnoe"},
-		"a bad value":      {"/firebreak/approval", `{"linkAlone":"always","hours":{"":24}}`, "always"},
-		"no default":       {"/firebreak/approval", `{"linkAlone":"none","hours":{}}`, "hours"},
-		"no settle time":   {"/firebreak/action", `{"settleMilliseconds":0,"leaseSeconds":90}`, "settleMilliseconds"},
-		"an unknown proof": {"/firebreak/approval", `{"linkAlone":"none","hours":{"":24},"destructive":["oidc","carrier pigeon"]}`, "pigeon"},
-		"an open issuer":   {"/firebreak/signin", `{"issuer":"http://login.example.com","clientId":"c"}`, "https"},
-		"an empty source":  {"/firebreak/playbook", `{"source":""}`, "source"},
-		"another source":   {"/firebreak/playbook", `{"source":"git"}`, "not builtin or s3"},
-		"half a playbook":  {"/firebreak/playbook", `{"source":"s3","bucket":"b","key":"k"}`, "bucket, key and version"},
-		"an unhashed one":  {"/firebreak/playbook", `{"source":"s3","bucket":"b","key":"k","version":"v","sha256":"abc"}`, "64 hexadecimal digits"},
-		"built in and own": {"/firebreak/playbook", `{"source":"builtin","bucket":"b"}`, "nothing else is set"},
+		"missing":           {"/firebreak/accounts", "", "/firebreak/accounts"},
+		"not JSON":          {"/firebreak/playbook", "{", "/firebreak/playbook"},
+		"an unknown key":    {"/firebreak/approval", `{"linkAlone":"none","hours":{"":24},"linkalnoe":1}`, "linkalnoe"},
+		"a bad value":       {"/firebreak/approval", `{"linkAlone":"always","hours":{"":24}}`, "always"},
+		"no default":        {"/firebreak/approval", `{"linkAlone":"none","hours":{}}`, "hours"},
+		"no settle time":    {"/firebreak/action", `{"settleMilliseconds":0,"leaseSeconds":90}`, "settleMilliseconds"},
+		"an unknown proof":  {"/firebreak/approval", `{"linkAlone":"none","hours":{"":24},"destructive":["oidc","carrier pigeon"]}`, "pigeon"},
+		"an open issuer":    {"/firebreak/signin", `{"issuer":"http://login.example.com","clientId":"c"}`, "https"},
+		"an empty source":   {"/firebreak/playbook", `{"source":""}`, "source"},
+		"another source":    {"/firebreak/playbook", `{"source":"git"}`, "not builtin or s3"},
+		"half a playbook":   {"/firebreak/playbook", `{"source":"s3","bucket":"b","key":"k"}`, "bucket, key and version"},
+		"an unhashed one":   {"/firebreak/playbook", `{"source":"s3","bucket":"b","key":"k","version":"v","sha256":"abc"}`, "64 hexadecimal digits"},
+		"built in and own":  {"/firebreak/playbook", `{"source":"builtin","bucket":"b"}`, "nothing else is set"},
+		"a lock of nothing": {"/firebreak/forensics", `{"account":"333333333333","lockMode":"none","lockDays":1}`, "lockMode"},
+		"a lock of no days": {"/firebreak/forensics", `{"account":"333333333333","lockMode":"compliance","lockDays":0}`, "lockDays"},
 	} {
 		values := maps.Clone(good)
 		if values[c.key] = c.value; c.value == "" {

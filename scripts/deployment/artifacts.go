@@ -21,6 +21,7 @@ type bucketAPI interface {
 	HeadBucket(context.Context, *s3.HeadBucketInput, ...func(*s3.Options)) (*s3.HeadBucketOutput, error)
 	CreateBucket(context.Context, *s3.CreateBucketInput, ...func(*s3.Options)) (*s3.CreateBucketOutput, error)
 	PutPublicAccessBlock(context.Context, *s3.PutPublicAccessBlockInput, ...func(*s3.Options)) (*s3.PutPublicAccessBlockOutput, error)
+	PutBucketPolicy(context.Context, *s3.PutBucketPolicyInput, ...func(*s3.Options)) (*s3.PutBucketPolicyOutput, error)
 	HeadObject(context.Context, *s3.HeadObjectInput, ...func(*s3.Options)) (*s3.HeadObjectOutput, error)
 	PutObject(context.Context, *s3.PutObjectInput, ...func(*s3.Options)) (*s3.PutObjectOutput, error)
 }
@@ -63,11 +64,43 @@ func (a *artifacts) open(ctx context.Context) error {
 	return nil
 }
 
+// share lets the accounts of an organization read what is deployed to them: stack sets run with their own accounts' roles.
+func (a *artifacts) share(ctx context.Context, organization string) error {
+	policy := fmt.Sprintf(`{"Version":"2012-10-17","Statement":[{"Sid":"OrganizationReads","Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"arn:%s:s3:::%s/*","Condition":{"StringEquals":{"aws:PrincipalOrgID":%q}}}]}`,
+		a.partition, a.bucket, organization)
+	_, err := a.api.PutBucketPolicy(ctx, &s3.PutBucketPolicyInput{Bucket: &a.bucket, Policy: &policy, ExpectedBucketOwner: &a.account})
+	if err != nil {
+		return fmt.Errorf("let the organization read the artifact bucket %s: %w", a.bucket, err)
+	}
+	return nil
+}
+
+// spread is one bucket in each region that a stack set is deployed to. Templates refer to the one of their own region.
+type spread struct{ buckets []*artifacts }
+
+func (s spread) put(ctx context.Context, name, extension string, content []byte) (key string, err error) {
+	for _, b := range s.buckets {
+		if key, err = b.put(ctx, name, extension, content); err != nil {
+			return "", fmt.Errorf("in %s: %w", b.cfg.Region, err)
+		}
+	}
+	return key, nil
+}
+
+func (s spread) url(key string) string { return s.buckets[0].url(key) }
+
+func (s spread) name() string {
+	return "firebreak-artifacts-" + s.buckets[0].account + "-${AWS::Region}"
+}
+
 // put uploads content under name, extended by its hash, if it is not there, and gives its key.
 func (a *artifacts) put(ctx context.Context, name, extension string, content []byte) (string, error) {
 	sum := sha256.Sum256(content)
 	key := name + "/" + hex.EncodeToString(sum[:16]) + extension
 	a.seen++
+	if extension == ".yaml" && a.texts != nil {
+		a.texts[a.url(key)] = content
+	}
 	_, err := a.api.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &a.bucket, Key: &key, ExpectedBucketOwner: &a.account})
 	if err == nil {
 		return key, nil

@@ -19,7 +19,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 )
@@ -42,6 +41,8 @@ func (s *session) hub(ctx context.Context, args []string) error {
 	organization := flags.String("organization", "", "`id` of the organization whose accounts may send findings (o-…)")
 	approvers := flags.String("approvers", "", "`file` with the people who may decide: a JSON list of id, name, email, severities, accounts, principals")
 	arch := flags.String("arch", "", "`architecture` that was built: arm64 (the default of a new installation) or x86_64")
+	forensic := flags.String("forensic-account", "", "`id` of the account that evidence is copied to before anything is terminated")
+	standby := flags.String("standby-of", "", "make this a stand-by: the `region` of the hub that responds")
 	var set assignments
 	flags.Var(&set, "set", "another parameter of cloudformation/root.yaml as `Name=value`; may be given again")
 	if err := parse(flags, args); err != nil {
@@ -65,6 +66,12 @@ func (s *session) hub(ctx context.Context, args []string) error {
 	if err := memberList(*members); err != nil {
 		return err
 	}
+	if *forensic != "" && !accountID.MatchString(*forensic) {
+		return fmt.Errorf("--forensic-account: %q is not an account id of 12 digits", *forensic)
+	}
+	if *standby != "" && !regionName.MatchString(*standby) {
+		return fmt.Errorf("--standby-of: %q is not a region", *standby)
+	}
 	if *regions != "" && *members == "" {
 		return errors.New("--regions needs --members: it says where to act in them")
 	}
@@ -80,10 +87,34 @@ func (s *session) hub(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if given["ExternalId"], err = s.externalID(ctx, true); err != nil {
+	if err := s.survey(s.observer().checks(ctx, s, *organization, hubRoles)); err != nil {
 		return err
 	}
-	store := &artifacts{session: s, api: s3.NewFromConfig(s.cfg, func(o *s3.Options) { o.UsePathStyle = s.cfg.BaseEndpoint != nil })}
+	if *forensic != "" {
+		given["ForensicAccount"] = *forensic
+	}
+	// Copies that are complete are told by the forensic account itself.
+	if was, now := installed.parameter("Members"), or(given["Members"], installed.parameter("Members")); now != "" {
+		if id := or(*forensic, installed.parameter("ForensicAccount")); id != "" && !slices.Contains(strings.Split(now, ","), id) {
+			now += "," + id
+		}
+		if now != was {
+			given["Members"] = now
+		}
+	}
+	if *standby != "" {
+		if *standby == s.cfg.Region {
+			return errors.New("--standby-of names this very region: a stand-by is in another one")
+		}
+		given["StandbyRegion"] = *standby
+		if installed == nil {
+			given["Active"] = "no"
+		}
+	}
+	if given["ExternalId"], err = s.sharedID(ctx, *standby); err != nil {
+		return err
+	}
+	store := &artifacts{session: s, api: s.s3()}
 	if err := store.open(ctx); err != nil {
 		return err
 	}
@@ -200,18 +231,58 @@ func (s *session) externalID(ctx context.Context, make bool) (string, error) {
 		return "", fmt.Errorf("read the external id from the secret %s: %w", externalIDSecret, err)
 	}
 	if !make {
-		return "", fmt.Errorf("there is no secret %s in account %s, region %s: deploy the hub first, or use the hub's credentials", externalIDSecret, s.account, s.cfg.Region)
+		return "", fmt.Errorf("%w %s in account %s, region %s: deploy the hub first, or use the hub's credentials", errNoID, externalIDSecret, s.account, s.cfg.Region)
 	}
 	id := rand.Text() + rand.Text()
-	_, err = api.CreateSecret(ctx, &secretsmanager.CreateSecretInput{
+	return id, s.keepID(ctx, id)
+}
+
+var errNoID = errors.New("there is no secret")
+
+// keepID makes the secret of the external id.
+func (s *session) keepID(ctx context.Context, id string) error {
+	_, err := secretsmanager.NewFromConfig(s.cfg).CreateSecret(ctx, &secretsmanager.CreateSecretInput{
 		Name: aws.String(externalIDSecret), SecretString: &id,
 		Description: aws.String("Shared with the remediation roles of the member accounts; member stacks take it as a parameter"),
 	})
 	if err != nil {
-		return "", fmt.Errorf("keep the external id in the secret %s: %w", externalIDSecret, err)
+		return fmt.Errorf("keep the external id in the secret %s: %w", externalIDSecret, err)
 	}
-	s.say("made the installation's external id (secret %s)", externalIDSecret)
-	return id, nil
+	s.say("kept the installation's external id (secret %s)", externalIDSecret)
+	return nil
+}
+
+// sharedID is the external id, that of the other region for a stand-by: the members' roles know only one. A plan makes none.
+func (s *session) sharedID(ctx context.Context, other string) (string, error) {
+	if other != "" {
+		there := *s
+		there.cfg = s.cfg.Copy()
+		there.cfg.Region = other
+		id, err := there.externalID(ctx, false)
+		if err != nil {
+			return "", err
+		}
+		return id, s.adopt(ctx, id)
+	}
+	id, err := s.externalID(ctx, !s.plan)
+	if s.plan && errors.Is(err, errNoID) {
+		return rand.Text() + rand.Text(), nil // for a change set that is thrown away
+	}
+	return id, err
+}
+
+// adopt keeps the other region's external id in this one.
+func (s *session) adopt(ctx context.Context, id string) error {
+	if have, err := s.externalID(ctx, false); !errors.Is(err, errNoID) {
+		if err == nil && have != id {
+			err = fmt.Errorf("the secret %s here is not the one of the other region: this is another installation", externalIDSecret)
+		}
+		return err
+	}
+	if s.plan {
+		return nil
+	}
+	return s.keepID(ctx, id)
 }
 
 func (s *session) showExternalID(ctx context.Context, args []string) error {

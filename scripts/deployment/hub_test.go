@@ -30,7 +30,7 @@ func TestWrongInputIsNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, args := range map[string]string{
-		"say what to deploy":                         "",
+		"say what to deploy: hub, member":            "",
 		`"hubs" is none of hub, member, external-id`: "hubs",
 		`--members: "12" is not an account id`:       "hub --members 12",
 		"stands there twice":                         "hub --members 222222222222,222222222222=again",
@@ -42,6 +42,14 @@ func TestWrongInputIsNamed(t *testing.T) {
 		`"now" is no option`:                         "hub now",
 		`--hub-account: "1" is not an account id`:    "member --hub-account 1 --hub-region us-east-1",
 		`--hub-region: "mars" is not a region`:       "member --hub-account 111111111111 --hub-region mars",
+		`--standby-of: "mars" is not a region`:       "hub --standby-of mars",
+		`--forensic-account: "1" is not an account`:  "hub --forensic-account 1",
+		`--standby-region: "mars" is not a region`:   "member --hub-account 111111111111 --hub-region us-east-1 --standby-region mars",
+		`--security-account: "" is not an account`:   "organization",
+		"--organization is needed with --rules":      "stack-sets --rules yes",
+		`--to: "" is not a region`:                   "switch",
+		`"everything" is no part of an installation`: "uninstall everything --yes",
+		`forensics --help`:                           "forensics now --hub-account 111111111111",
 	} {
 		err := run(t.Context(), "", strings.Fields(args), io.Discard, io.Discard)
 		if err == nil || !strings.Contains(err.Error(), want) {

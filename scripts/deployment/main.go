@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,10 +26,18 @@ const usage = `Deploys Firebreak with the AWS credentials of your environment (A
   scripts/deploy hub [options]       the security account: once, and again for each update
   scripts/deploy member [options]    each account that is watched, in each used region, with that account's credentials
   scripts/deploy external-id         prints the installation's external id, which member needs (hub credentials)
+  scripts/deploy drill               sends a sample finding through and waits until it is recorded (hub credentials)
+
+  scripts/deploy organization        GuardDuty, Security Hub, Config, Access Analyzer and the trail for all accounts
+  scripts/deploy stack-sets          member, and where wanted recorder and Config rules, to all accounts of units
+  scripts/deploy config              Config rules, and the recorder where there is none, in one account and region
+  scripts/deploy forensics           an account that evidence is copied to and locked in
+  scripts/deploy switch              lets the stand-by hub of a second region respond
+  scripts/deploy uninstall PART      removes a part; ledger and evidence stay
 
 A new installation starts in mode plan: it says what it would do and changes nothing, until scripts/firebreak mode act.
 --plan uploads what a change set needs, shows what would change, and changes nothing else.
-scripts/deploy hub --help and scripts/deploy member --help list the options.
+scripts/deploy COMMAND --help lists the options.
 `
 
 func main() {
@@ -57,26 +66,43 @@ type session struct {
 	plan      bool
 	out, log  io.Writer
 	begun     time.Time
+	texts     map[string][]byte // of the templates that were packaged, by URL
 }
 
 func run(ctx context.Context, root string, args []string, out, log io.Writer) error {
 	if len(args) == 0 {
 		fmt.Fprint(log, usage)
-		return errors.New("say what to deploy: hub, member or external-id")
+		return errors.New("say what to deploy: " + names())
 	}
-	s := &session{root: root, out: out, log: log, begun: time.Now()}
-	switch args[0] {
-	case "hub":
-		return s.hub(ctx, args[1:])
-	case "member":
-		return s.member(ctx, args[1:])
-	case "external-id":
-		return s.showExternalID(ctx, args[1:])
-	case "help", "-h", "-help", "--help":
+	s := &session{root: root, out: out, log: log, begun: time.Now(), texts: map[string][]byte{}}
+	for _, c := range commands {
+		if c.name == args[0] {
+			return c.do(s, ctx, args[1:])
+		}
+	}
+	if slices.Contains([]string{"help", "-h", "-help", "--help"}, args[0]) {
 		fmt.Fprint(out, usage)
 		return nil
 	}
-	return fmt.Errorf("%q is none of hub, member, external-id; see scripts/deploy --help", args[0])
+	return fmt.Errorf("%q is none of %s; see scripts/deploy --help", args[0], names())
+}
+
+// commands are what the program does, by name.
+var commands = []struct {
+	name string
+	do   func(*session, context.Context, []string) error
+}{
+	{"hub", (*session).hub}, {"member", (*session).member}, {"external-id", (*session).showExternalID}, {"drill", (*session).drill},
+	{"organization", (*session).organization}, {"stack-sets", (*session).stackSets}, {"config", (*session).config}, {"forensics", (*session).forensic},
+	{"switch", (*session).switchOver}, {"uninstall", (*session).uninstall},
+}
+
+func names() string {
+	var out []string
+	for _, c := range commands {
+		out = append(out, c.name)
+	}
+	return strings.Join(out, ", ")
 }
 
 // options makes the flags that all commands have.

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
-	"path/filepath"
 	"regexp"
 
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
@@ -30,6 +30,8 @@ func (s *session) member(ctx context.Context, args []string) error {
 	hub := flags.String("hub-account", "", "`id` of the security account (needed)")
 	region := flags.String("hub-region", "", "`region` of the hub (needed)")
 	home := flags.String("home-region", "", "the one `region` of this account that makes the roles (default: the hub's)")
+	standby := flags.String("standby-region", "", "`region` of the stand-by hub, which then gets every finding too")
+	forensic := flags.String("forensic-account", "", "`id` of the account that evidence is copied to")
 	topic := flags.String("alarm-topic", "", "`ARN` of a topic here to tell when findings cannot be forwarded")
 	if err := parse(flags, args); err != nil {
 		return err
@@ -44,11 +46,15 @@ func (s *session) member(ctx context.Context, args []string) error {
 		return fmt.Errorf("--hub-region: %q is not a region", *region)
 	case !regionName.MatchString(*home):
 		return fmt.Errorf("--home-region: %q is not a region", *home)
+	case *standby != "" && !regionName.MatchString(*standby):
+		return fmt.Errorf("--standby-region: %q is not a region", *standby)
+	case *forensic != "" && !accountID.MatchString(*forensic):
+		return fmt.Errorf("--forensic-account: %q is not an account id of 12 digits", *forensic)
 	}
 	if err := s.identify(ctx); err != nil {
 		return err
 	}
-	given := map[string]string{"HubAccount": *hub, "HubRegion": *region, "HomeRegion": *home, "AlarmTopic": *topic, "Forward": "yes"}
+	given := map[string]string{"HubAccount": *hub, "HubRegion": *region, "HomeRegion": *home, "Forward": "yes"}
 	if s.account == *hub && s.cfg.Region == *region {
 		given["Forward"] = "no" // the hub's own bus forwards already
 	}
@@ -62,14 +68,13 @@ func (s *session) member(ctx context.Context, args []string) error {
 	} else if installed == nil {
 		return errors.New(externalIDEnv + " is not set: with the hub's credentials, scripts/deploy external-id prints the external id")
 	}
-	if *topic == "" && installed != nil {
-		delete(given, "AlarmTopic")
+	maps.Copy(given, optional(installed, map[string]string{"AlarmTopic": *topic, "StandbyRegion": *standby, "ForensicAccount": *forensic}))
+	if installed == nil {
+		if err := s.survey([]finding{s.observer().room(ctx, memberRoles)}); err != nil {
+			return err
+		}
 	}
-	body, err := os.ReadFile(filepath.Join(s.root, "cloudformation/member.yaml"))
-	if err != nil {
-		return err
-	}
-	if err := stack.deploy(ctx, source{body: string(body)}, given, installed); err != nil || s.plan {
+	if err := s.whole(ctx, stack, "cloudformation/member.yaml", given, installed); err != nil || s.plan {
 		return err
 	}
 	outputs, err := stack.outputs(ctx)

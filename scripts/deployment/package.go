@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -28,6 +29,9 @@ type packer struct {
 	root      string // of the repository
 	arch      string
 	artifacts depot
+	// spread is where the functions of stack sets go: to a bucket in each of their regions, since Lambda takes code from its own
+	// region only. nil where nothing is deployed to several.
+	spread depot
 }
 
 // template uploads a template, and before it everything that it names, and gives its URL.
@@ -77,6 +81,16 @@ func (p packer) resource(ctx context.Context, dir string, res *yaml.Node) error 
 			}
 			at.Value = url
 		}
+	case "AWS::CloudFormation::StackSet":
+		if at := child(properties, "TemplateURL"); at != nil {
+			inner := p
+			inner.artifacts = p.spread
+			url, err := inner.template(ctx, path.Join(dir, at.Value))
+			if err != nil {
+				return err
+			}
+			at.Value = url
+		}
 	case "AWS::Lambda::Function":
 		if at := child(properties, "Code"); at != nil && at.Kind == yaml.ScalarNode {
 			name := path.Base(at.Value)
@@ -105,8 +119,12 @@ func (p packer) file(ctx context.Context, at *yaml.Node, file, name, bucket, key
 	if err != nil {
 		return err
 	}
+	where := &yaml.Node{Kind: yaml.ScalarNode, Value: p.artifacts.name()}
+	if strings.Contains(where.Value, "${") {
+		where.Tag = "!Sub"
+	}
 	*at = yaml.Node{Kind: yaml.MappingNode, Style: yaml.FlowStyle, Content: []*yaml.Node{
-		{Kind: yaml.ScalarNode, Value: bucket}, {Kind: yaml.ScalarNode, Value: p.artifacts.name()},
+		{Kind: yaml.ScalarNode, Value: bucket}, where,
 		{Kind: yaml.ScalarNode, Value: key}, {Kind: yaml.ScalarNode, Value: uploaded},
 	}}
 	return nil

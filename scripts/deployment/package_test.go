@@ -3,11 +3,18 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -83,6 +90,48 @@ func TestLocalPathsBecomeUploadedOnes(t *testing.T) {
 	}
 }
 
+// Lambda takes code from its own region: a stack set's template names the bucket of whichever region it is in, and the code is in all.
+func TestAStackSetTakesItsFunctionsFromItsOwnRegion(t *testing.T) {
+	files := map[string]string{
+		"cloudformation/stacksets.yaml": "Resources:\n  RuleStacks:\n    Type: AWS::CloudFormation::StackSet\n    Properties: {TemplateURL: functions.yaml}\n",
+		"cloudformation/functions.yaml": parts["cloudformation/functions.yaml"], "statemachines/respond.asl.json": "{}", "dist/arm64/notify.zip": "zip",
+	}
+	home, here, there := shelf{}, &keeper{}, &keeper{}
+	all := spread{[]*artifacts{
+		{session: &session{account: "111111111111", cfg: aws.Config{Region: "us-east-1"}, log: io.Discard}, api: here, bucket: "here"},
+		{session: &session{account: "111111111111", cfg: aws.Config{Region: "eu-west-1"}, log: io.Discard}, api: there, bucket: "there"},
+	}}
+	if _, err := (packer{root: tree(t, files), arch: "arm64", artifacts: home, spread: all}).template(t.Context(), "cloudformation/stacksets.yaml"); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(here.keys, there.keys) || len(here.keys) != 3 {
+		t.Errorf("one region has %v, the other %v", here.keys, there.keys)
+	}
+	i := slices.IndexFunc(here.keys, func(k string) bool { return strings.HasPrefix(k, "cloudformation/functions/") })
+	if want := "S3Bucket: !Sub 'firebreak-artifacts-111111111111-${AWS::Region}'"; i < 0 || !strings.Contains(here.bodies[i], want) {
+		t.Errorf("%v lacks %s", here.bodies, want)
+	}
+	if !strings.Contains(home["cloudformation/stacksets.yaml"], "https://s3.us-east-1.amazonaws.com/here/cloudformation/functions/") {
+		t.Errorf("the stack set reads %s", home["cloudformation/stacksets.yaml"])
+	}
+}
+
+// keeper is a bucket that notes what is put into it.
+type keeper struct {
+	bucketAPI
+	keys, bodies []string
+}
+
+func (k *keeper) HeadObject(context.Context, *s3.HeadObjectInput, ...func(*s3.Options)) (*s3.HeadObjectOutput, error) {
+	return nil, &awshttp.ResponseError{ResponseError: &smithyhttp.ResponseError{Response: &smithyhttp.Response{Response: &http.Response{StatusCode: http.StatusNotFound}}}}
+}
+
+func (k *keeper) PutObject(_ context.Context, in *s3.PutObjectInput, _ ...func(*s3.Options)) (*s3.PutObjectOutput, error) {
+	body, err := io.ReadAll(in.Body)
+	k.keys, k.bodies = append(k.keys, *in.Key), append(k.bodies, string(body))
+	return &s3.PutObjectOutput{}, err
+}
+
 func TestAFunctionThatIsNotBuiltIsNamed(t *testing.T) {
 	_, err := packer{root: tree(t, parts), arch: "x86_64", artifacts: shelf{}}.template(t.Context(), "cloudformation/root.yaml")
 	want := "NotifyFunction: there is no dist/x86_64/notify.zip; build it first: scripts/build --arch x86_64"
@@ -113,9 +162,14 @@ func TestTheProjectsOwnTemplatesPackage(t *testing.T) {
 	if _, err := (packer{root: root, arch: "arm64", artifacts: store}).template(t.Context(), "cloudformation/root.yaml"); err != nil {
 		t.Fatal(err)
 	}
+	for _, alone := range []string{"cloudformation/config-rules.yaml", "cloudformation/stacksets.yaml"} {
+		if _, err := (packer{root: root, arch: "arm64", artifacts: store, spread: store}).template(t.Context(), alone); err != nil {
+			t.Fatal(err)
+		}
+	}
 	local := 0
 	for name, content := range store {
-		for _, path := range []string{"TemplateURL: root", "Code: ../", "DefinitionS3Location: ../"} {
+		for _, path := range []string{"TemplateURL: root", "TemplateURL: member", "TemplateURL: config", "Code: ../", "DefinitionS3Location: ../"} {
 			if strings.Contains(content, path) {
 				t.Errorf("%s still has %s", name, path)
 			}

@@ -23,6 +23,8 @@ type stackAPI interface {
 	ExecuteChangeSet(context.Context, *cloudformation.ExecuteChangeSetInput, ...func(*cloudformation.Options)) (*cloudformation.ExecuteChangeSetOutput, error)
 	DeleteChangeSet(context.Context, *cloudformation.DeleteChangeSetInput, ...func(*cloudformation.Options)) (*cloudformation.DeleteChangeSetOutput, error)
 	DeleteStack(context.Context, *cloudformation.DeleteStackInput, ...func(*cloudformation.Options)) (*cloudformation.DeleteStackOutput, error)
+	DescribeStackResources(context.Context, *cloudformation.DescribeStackResourcesInput, ...func(*cloudformation.Options)) (*cloudformation.DescribeStackResourcesOutput, error)
+	GetTemplate(context.Context, *cloudformation.GetTemplateInput, ...func(*cloudformation.Options)) (*cloudformation.GetTemplateOutput, error)
 	DescribeStackEvents(context.Context, *cloudformation.DescribeStackEventsInput, ...func(*cloudformation.Options)) (*cloudformation.DescribeStackEventsOutput, error)
 }
 
@@ -38,11 +40,25 @@ type installation struct {
 	parameters map[string]string
 }
 
-// source is a template, by URL or whole.
-type source struct{ url, body string }
+// parameter gives a parameter's value, "" where there is none.
+func (i *installation) parameter(name string) string {
+	if i == nil {
+		return ""
+	}
+	return i.parameters[name]
+}
+
+// source is a template, by URL or whole, or the one that is installed.
+type source struct {
+	url, body string
+	installed bool
+}
 
 func (src source) fields() (body, url *string) {
-	if src.url != "" {
+	switch {
+	case src.installed:
+		return nil, nil
+	case src.url != "":
 		return nil, &src.url
 	}
 	return &src.body, nil
@@ -121,10 +137,11 @@ func (s *stack) deploy(ctx context.Context, src source, given map[string]string,
 		return nil
 	}
 	if s.plan {
-		for _, line := range changes {
-			fmt.Fprintln(s.out, line)
+		parts, err := s.outline(ctx, src, installed)
+		if err == nil {
+			s.show(s.out, parts, changes, parameters, installed)
 		}
-		return s.discard(ctx, set, installed == nil)
+		return errors.Join(err, s.discard(ctx, set, installed == nil))
 	}
 	s.say("stack %s: %d changes", s.name, len(changes))
 	watch := s.watch()
@@ -137,10 +154,15 @@ func (s *stack) deploy(ctx context.Context, src source, given map[string]string,
 	return watch.follow(ctx)
 }
 
+// set changes parameters of an installed stack and nothing else.
+func (s *stack) set(ctx context.Context, installed *installation, values map[string]string) error {
+	return s.deploy(ctx, source{installed: true}, values, installed)
+}
+
 // parameters sets what was given, keeps what is installed, and leaves the rest to the template's defaults.
 func (s *stack) parameters(ctx context.Context, src source, given map[string]string, installed *installation) ([]types.Parameter, error) {
 	body, url := src.fields()
-	summary, err := s.api.GetTemplateSummary(ctx, &cloudformation.GetTemplateSummaryInput{TemplateBody: body, TemplateURL: url})
+	summary, err := s.api.GetTemplateSummary(ctx, s.summary(src, body, url))
 	if err != nil {
 		return nil, fmt.Errorf("stack %s: the template is not accepted: %s", s.name, said(err))
 	}
@@ -167,6 +189,13 @@ func (s *stack) parameters(ctx context.Context, src source, given map[string]str
 	return out, nil
 }
 
+func (s *stack) summary(src source, body, url *string) *cloudformation.GetTemplateSummaryInput {
+	if src.installed {
+		return &cloudformation.GetTemplateSummaryInput{StackName: &s.name}
+	}
+	return &cloudformation.GetTemplateSummaryInput{TemplateBody: body, TemplateURL: url}
+}
+
 func hasKey(m map[string]string, k string) bool { _, ok := m[k]; return ok }
 
 // changeSet makes a change set and gives its ARN, "" when nothing would change, and what it would change, a line a resource.
@@ -179,7 +208,7 @@ func (s *stack) changeSet(ctx context.Context, src source, parameters []types.Pa
 	}
 	made, err := s.api.CreateChangeSet(ctx, &cloudformation.CreateChangeSetInput{
 		StackName: &s.name, ChangeSetName: aws.String(fmt.Sprintf("deploy-%d", time.Now().UnixMilli())),
-		ChangeSetType: kind, TemplateBody: body, TemplateURL: url, Parameters: parameters,
+		ChangeSetType: kind, TemplateBody: body, TemplateURL: url, UsePreviousTemplate: when(src.installed), Parameters: parameters,
 		Capabilities: []types.Capability{types.CapabilityCapabilityNamedIam}, IncludeNestedStacks: aws.Bool(deep),
 	})
 	if err != nil {
@@ -210,6 +239,14 @@ func (s *stack) changeSet(ctx context.Context, src source, parameters []types.Pa
 	}
 	lines, err := s.changes(ctx, set, "")
 	return set, lines, err
+}
+
+// when is true, or absent.
+func when(b bool) *bool {
+	if b {
+		return &b
+	}
+	return nil
 }
 
 // changes lists what a change set would do, and the sets nested in it.

@@ -19,13 +19,14 @@ import (
 
 // former is CloudFormation with one stack. Fields say what it answers; calls what it was told.
 type former struct {
-	stack   *types.Stack
-	needs   []types.ParameterDeclaration
-	set     cloudformation.DescribeChangeSetOutput
-	after   types.StackStatus // what executing makes of the stack
-	events  []types.StackEvent
-	calls   []string
-	created *cloudformation.CreateChangeSetInput
+	stack    *types.Stack
+	needs    []types.ParameterDeclaration
+	set      cloudformation.DescribeChangeSetOutput
+	after    types.StackStatus // what executing makes of the stack
+	events   []types.StackEvent
+	calls    []string
+	template string
+	created  *cloudformation.CreateChangeSetInput
 }
 
 func (f *former) DescribeStacks(context.Context, *cloudformation.DescribeStacksInput, ...func(*cloudformation.Options)) (*cloudformation.DescribeStacksOutput, error) {
@@ -63,6 +64,14 @@ func (f *former) DeleteChangeSet(context.Context, *cloudformation.DeleteChangeSe
 func (f *former) DeleteStack(context.Context, *cloudformation.DeleteStackInput, ...func(*cloudformation.Options)) (*cloudformation.DeleteStackOutput, error) {
 	f.calls, f.stack = append(f.calls, "delete"), nil
 	return &cloudformation.DeleteStackOutput{}, nil
+}
+
+func (f *former) GetTemplate(context.Context, *cloudformation.GetTemplateInput, ...func(*cloudformation.Options)) (*cloudformation.GetTemplateOutput, error) {
+	return &cloudformation.GetTemplateOutput{TemplateBody: &f.template}, nil
+}
+
+func (f *former) DescribeStackResources(context.Context, *cloudformation.DescribeStackResourcesInput, ...func(*cloudformation.Options)) (*cloudformation.DescribeStackResourcesOutput, error) {
+	return &cloudformation.DescribeStackResourcesOutput{}, nil
 }
 
 func (f *former) DescribeStackEvents(_ context.Context, in *cloudformation.DescribeStackEventsInput, _ ...func(*cloudformation.Options)) (*cloudformation.DescribeStackEventsOutput, error) {
@@ -141,7 +150,7 @@ func TestPlanShowsAndChangesNothing(t *testing.T) {
 	if diff := cmp.Diff([]string{"create", "discard", "delete"}, f.calls); diff != "" {
 		t.Error(diff)
 	}
-	if got, want := out.String(), "REPLACE  Ledger                               AWS::DynamoDB::Table (KeySchema)\n"; got != want {
+	if got, want := out.String(), "CloudFormation: REPLACE Ledger AWS::DynamoDB::Table (KeySchema)\n"; !strings.Contains(got, want) {
 		t.Errorf("shown %q", got)
 	}
 }
@@ -196,5 +205,51 @@ func TestFindSaysWhatToDoWithAStackInTrouble(t *testing.T) {
 		if !strings.HasPrefix(got, want) {
 			t.Errorf("%s: %s", status, got)
 		}
+	}
+}
+
+// A plan names what is configured, what changes and which of it deserves a second look; nothing that stays as it is.
+func TestAPlanReadsLikeOneForAColleague(t *testing.T) {
+	f := &former{set: cloudformation.DescribeChangeSetOutput{Status: types.ChangeSetStatusCreateComplete},
+		needs: []types.ParameterDeclaration{{ParameterKey: aws.String("Members")}, {ParameterKey: aws.String("ExternalId")}, {ParameterKey: aws.String("Stays")}},
+		template: `Resources:
+  Ledger: {Type: AWS::DynamoDB::Table, Properties: {TableName: ledger, BillingMode: PROVISIONED}}
+  Old: {Type: AWS::SNS::Topic}
+  Same: {Type: AWS::SNS::Topic, Properties: {TopicName: "same"}}
+`}
+	s, out := of(f)
+	s.plan, s.account, s.cfg.Region = true, "111111111111", "us-east-1"
+	body := `Resources:
+  Ledger: {Type: AWS::DynamoDB::Table, Properties: {TableName: ledger, BillingMode: PAY_PER_REQUEST}, DeletionPolicy: Retain}
+  # another comment, another style
+  Same:
+    Type: AWS::SNS::Topic
+    Properties: {TopicName: same}
+  Role:
+    Type: AWS::IAM::Role
+    Properties: {Policies: [{PolicyDocument: {Statement: [{Sid: RoleLogs, Effect: Allow, Action: [logs:A, logs:B], Resource: '*'}, {Sid: RoleOne, Effect: Allow, Action: s3:GetObject, Resource: !Ref Same}]}}]}
+`
+	err := s.deploy(t.Context(), source{body: body}, map[string]string{"Members": "222222222222,333333333333", "ExternalId": "secret"},
+		&installation{parameters: map[string]string{"Members": "222222222222", "Stays": "x"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `Stack firebreak in account 111111111111, region us-east-1: an update
+  Members            222222222222,333333333333 (was 222222222222)
+  ExternalId         (not shown)
+
+firebreak
+  modify   Ledger                             AWS::DynamoDB::Table (BillingMode, DeletionPolicy)
+  add      Role                               AWS::IAM::Role
+  remove   Old                                AWS::SNS::Topic
+
+Look twice
+  Ledger holds data: modify (BillingMode, DeletionPolicy)
+  Role may act on every resource: RoleLogs (logs:A, logs:B)
+
+In all: 1 to add, 1 to modify, 1 to remove, 0 by parameters. Nothing was changed.
+`
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Error(diff)
 	}
 }

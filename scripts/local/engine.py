@@ -20,6 +20,7 @@ ORDER = (
     "secure_transport",
     "source_identity",
     "aws_sources",
+    "organization_members",
     "cross_account_bus",
     "rule_roles",
     "machine_roles",

@@ -14,6 +14,9 @@ import (
 	"time"
 )
 
+// Arch is the architecture of this machine, as Lambda names it.
+func Arch() string { return arch() }
+
 func arch() string {
 	if runtime.GOARCH == "arm64" {
 		return "arm64"

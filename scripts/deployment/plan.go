@@ -1,0 +1,268 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
+	"go.yaml.in/yaml/v3"
+)
+
+// part is what would happen in one stack, the outer one or one that it nests.
+type part struct {
+	name    string
+	changes []change
+}
+
+// change of one resource.
+type change struct {
+	verb, id, kind string
+	what           []string // properties that differ
+	node           *yaml.Node
+}
+
+// data are the kinds of resources that hold what cannot be made again.
+var data = []string{"AWS::DynamoDB::Table", "AWS::KMS::Key", "AWS::S3::Bucket", "AWS::SecretsManager::Secret", "AWS::SQS::Queue"}
+
+// outline compares templates, nested ones too, with what is installed. CloudFormation's own change set cannot look into nested
+// stacks that do not exist yet; what it says of replacements is shown beside this.
+func (s *stack) outline(ctx context.Context, src source, installed *installation) ([]part, error) {
+	text := src.body
+	if src.url != "" {
+		text = string(s.texts[src.url])
+	}
+	if text == "" {
+		return nil, nil // the installed template, with other parameters
+	}
+	name := s.name
+	if installed == nil {
+		name = ""
+	}
+	return s.compare(ctx, s.name, text, name)
+}
+
+// compare gives the parts of one template and, after them, of those that it nests. old is the installed stack, "" for none.
+func (s *stack) compare(ctx context.Context, title, text, old string) ([]part, error) {
+	want, err := resources(text)
+	if err != nil {
+		return nil, fmt.Errorf("template of %s: %w", title, err)
+	}
+	have, ids := map[string]*yaml.Node{}, map[string]string{}
+	if old != "" {
+		out, err := s.api.GetTemplate(ctx, &cloudformation.GetTemplateInput{StackName: &old, TemplateStage: types.TemplateStageOriginal})
+		if err != nil {
+			return nil, fmt.Errorf("read the installed template of %s: %w", title, err)
+		}
+		if have, err = resources(aws.ToString(out.TemplateBody)); err != nil {
+			return nil, fmt.Errorf("installed template of %s: %w", title, err)
+		}
+		made, err := s.api.DescribeStackResources(ctx, &cloudformation.DescribeStackResourcesInput{StackName: &old})
+		if err != nil {
+			return nil, fmt.Errorf("read the resources of %s: %w", title, err)
+		}
+		for _, r := range made.StackResources {
+			ids[aws.ToString(r.LogicalResourceId)] = aws.ToString(r.PhysicalResourceId)
+		}
+	}
+	here, nested := part{name: title}, []part(nil)
+	for _, id := range slices.Sorted(maps.Keys(want)) {
+		node, before := want[id], have[id]
+		kind := value(child(node, "Type"))
+		if inner := value(child(child(node, "Properties"), "TemplateURL")); kind == "AWS::CloudFormation::Stack" && s.texts[inner] != nil {
+			parts, err := s.compare(ctx, id, string(s.texts[inner]), ids[id])
+			if err != nil {
+				return nil, err
+			}
+			nested = append(nested, parts...)
+		}
+		switch what := differing(before, node); {
+		case before == nil:
+			here.changes = append(here.changes, change{verb: "add", id: id, kind: kind, node: node})
+		case len(what) > 0:
+			here.changes = append(here.changes, change{verb: "modify", id: id, kind: kind, what: what, node: node})
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(have)) {
+		if want[id] == nil {
+			here.changes = append(here.changes, change{verb: "remove", id: id, kind: value(child(have[id], "Type")), node: have[id]})
+		}
+	}
+	return append([]part{here}, nested...), nil
+}
+
+// resources gives the resources of a template by id.
+func resources(text string) (map[string]*yaml.Node, error) {
+	var doc yaml.Node
+	if err := yaml.Unmarshal([]byte(text), &doc); err != nil {
+		return nil, err
+	}
+	out := map[string]*yaml.Node{}
+	if doc.Kind != yaml.DocumentNode {
+		return out, nil
+	}
+	if all := child(doc.Content[0], "Resources"); all != nil {
+		for i := 0; i+1 < len(all.Content); i += 2 {
+			out[all.Content[i].Value] = all.Content[i+1]
+		}
+	}
+	return out, nil
+}
+
+// differing names the properties of a resource, and its attributes such as DeletionPolicy, that differ. Where a nested stack's
+// template lies is none: what is in it is compared by itself.
+func differing(before, after *yaml.Node) []string {
+	var out []string
+	for _, level := range []struct{ b, a *yaml.Node }{{child(before, "Properties"), child(after, "Properties")}, {before, after}} {
+		names := map[string]bool{}
+		for _, n := range []*yaml.Node{level.b, level.a} {
+			for i := 0; n != nil && i+1 < len(n.Content); i += 2 {
+				names[n.Content[i].Value] = true
+			}
+		}
+		for _, name := range slices.Sorted(maps.Keys(names)) {
+			if name != "Properties" && name != "TemplateURL" && spelled(child(level.b, name)) != spelled(child(level.a, name)) {
+				out = append(out, name)
+			}
+		}
+	}
+	return out
+}
+
+// spelled writes a node without style and comments, so that only its meaning counts.
+func spelled(n *yaml.Node) string {
+	if n == nil {
+		return ""
+	}
+	var out strings.Builder
+	if strings.HasPrefix(n.Tag, "!") && !strings.HasPrefix(n.Tag, "!!") {
+		out.WriteString(n.Tag + " ")
+	}
+	fmt.Fprintf(&out, "%d %q", n.Kind, n.Value)
+	for _, c := range n.Content {
+		out.WriteString("(" + spelled(c) + ")")
+	}
+	return out.String()
+}
+
+func value(n *yaml.Node) string {
+	if n == nil {
+		return ""
+	}
+	return n.Value
+}
+
+// show prints a plan as one would show it to a colleague: what is configured, what changes, and what of it deserves a second look.
+func (s *stack) show(w io.Writer, parts []part, lines []string, parameters []types.Parameter, installed *installation) {
+	state := "an update"
+	if installed == nil {
+		state = "new"
+	}
+	fmt.Fprintf(w, "Stack %s in account %s, region %s: %s\n", s.name, s.account, s.cfg.Region, state)
+	s.showParameters(w, parameters, installed)
+	count := map[string]int{}
+	var looks []string
+	for _, p := range parts {
+		if len(p.changes) == 0 {
+			continue
+		}
+		fmt.Fprintf(w, "\n%s\n", p.name)
+		for _, c := range p.changes {
+			line := fmt.Sprintf("  %-8s %-34s %s", c.verb, c.id, c.kind)
+			if len(c.what) > 0 {
+				line += " (" + strings.Join(c.what, ", ") + ")"
+			}
+			fmt.Fprintln(w, strings.TrimRight(line, " "))
+			if c.kind != "AWS::CloudFormation::Stack" {
+				count[c.verb]++
+			}
+			looks = append(looks, second(c)...)
+		}
+	}
+	var more []string // what changes because a parameter does: only CloudFormation knows
+	for _, line := range lines {
+		words := strings.Fields(line)
+		if words[0] == "REPLACE" || words[0] == "remove" {
+			looks = append(looks, "CloudFormation: "+strings.Join(words, " "))
+		}
+		listed := func(p part) bool { return slices.ContainsFunc(p.changes, func(c change) bool { return c.id == words[1] }) }
+		if installed != nil && !slices.ContainsFunc(parts, listed) {
+			more = append(more, "  "+line)
+		}
+	}
+	if len(more) > 0 {
+		fmt.Fprintf(w, "\nBy parameters\n%s\n", strings.Join(more, "\n"))
+	}
+	if len(looks) > 0 {
+		fmt.Fprintf(w, "\nLook twice\n")
+		for _, l := range looks {
+			fmt.Fprintf(w, "  %s\n", l)
+		}
+	}
+	fmt.Fprintf(w, "\nIn all: %d to add, %d to modify, %d to remove, %d by parameters. Nothing was changed.\n", count["add"], count["modify"], count["remove"], len(more))
+}
+
+// showParameters prints what is configured, and what it was.
+func (s *stack) showParameters(w io.Writer, parameters []types.Parameter, installed *installation) {
+	for _, p := range parameters {
+		name, now := aws.ToString(p.ParameterKey), aws.ToString(p.ParameterValue)
+		was, known := installed.parameter(name), installed != nil && hasKey(installed.parameters, name)
+		switch {
+		case name == "ExternalId" && !aws.ToBool(p.UsePreviousValue):
+			now = "(not shown)"
+			if known {
+				continue
+			}
+		case aws.ToBool(p.UsePreviousValue), known && was == now:
+			continue
+		case known:
+			now = fmt.Sprintf("%s (was %s)", now, was)
+		}
+		fmt.Fprintf(w, "  %-18s %s\n", name, now)
+	}
+}
+
+// second says why a change deserves a second look, if it does.
+func second(c change) []string {
+	var out []string
+	if slices.Contains(data, c.kind) && c.verb != "add" {
+		out = append(out, fmt.Sprintf("%s holds data: %s (%s)", c.id, c.verb, strings.Join(c.what, ", ")))
+	}
+	if c.verb == "remove" {
+		return out
+	}
+	for _, sid := range unbounded(child(c.node, "Properties")) {
+		if c.kind == "AWS::IAM::Role" || c.kind == "AWS::IAM::ManagedPolicy" {
+			out = append(out, fmt.Sprintf("%s may act on every resource: %s", c.id, sid))
+		}
+	}
+	return out
+}
+
+// unbounded names the Allow statements under n that are for every resource.
+func unbounded(n *yaml.Node) []string {
+	if n == nil {
+		return nil
+	}
+	if value(child(n, "Effect")) == "Allow" && value(child(n, "Resource")) == "*" {
+		actions := child(n, "Action")
+		names := []string{value(actions)}
+		if actions != nil && actions.Kind == yaml.SequenceNode {
+			names = nil
+			for _, a := range actions.Content {
+				names = append(names, a.Value)
+			}
+		}
+		return []string{fmt.Sprintf("%s (%s)", value(child(n, "Sid")), strings.Join(names, ", "))}
+	}
+	var out []string
+	for _, c := range n.Content {
+		out = append(out, unbounded(c)...)
+	}
+	return out
+}
