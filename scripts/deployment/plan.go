@@ -190,7 +190,9 @@ func (s *stack) show(w io.Writer, parts []part, lines []string, parameters []typ
 		if words[0] == "REPLACE" || words[0] == "remove" {
 			looks = append(looks, "CloudFormation: "+strings.Join(words, " "))
 		}
-		listed := func(p part) bool { return slices.ContainsFunc(p.changes, func(c change) bool { return c.id == words[1] }) }
+		listed := func(p part) bool {
+			return slices.ContainsFunc(p.changes, func(c change) bool { return c.id == words[1] })
+		}
 		if installed != nil && !slices.ContainsFunc(parts, listed) {
 			more = append(more, "  "+line)
 		}
