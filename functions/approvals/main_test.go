@@ -280,6 +280,33 @@ func TestTwoPeopleDestroy(t *testing.T) {
 	}
 }
 
+// Where the playbook asks for three, the page says three, and two destroy nothing.
+func TestThreePeopleDestroyWhereThePlaybookAsksForThree(t *testing.T) {
+	d := newDoor(t, approval.KindEradicate)
+	d.installed.Approvers[2].Principals = nil
+	d.serve()
+	if _, err := ledger.Update(t.Context(), d.mem, approval.Key(id, 1), func(it *ledger.Item[approval.Approval]) error {
+		it.Value.Need = 3
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if page := d.get("alice").Body; !strings.Contains(page, "0 of 3 approved") || !strings.Contains(page, "3 different people have to approve") {
+		t.Errorf("the page says %s", page)
+	}
+	for n, who := range []string{"alice", "bob", "carol"} {
+		if a := d.approval(1); a.Status != approval.StatusOpen || len(d.sent) != 0 {
+			t.Fatalf("%d people were enough: %v, sent %v", n, a, d.sent)
+		}
+		if res := d.post(who, d.form(who, "approve", instance)); res.StatusCode != http.StatusSeeOther {
+			t.Fatalf("%s: %d", who, res.StatusCode)
+		}
+	}
+	if a := d.approval(1); a.Status != approval.StatusApproved || len(d.sent) != 1 || len(d.sent[0].By) != 3 {
+		t.Errorf("%v, sent %v", a, d.sent)
+	}
+}
+
 func TestOneRejectionEndsIt(t *testing.T) {
 	d := newDoor(t, approval.KindEradicate)
 	bobs := d.form("bob", "approve", instance)
