@@ -396,6 +396,16 @@ func TestPagesInABrowser(t *testing.T) {
 		"evidence": {func(d *door) string { d.evidence("pending: snap-0aaaaaaaaaaaaaaaa is 40% done"); return open(d) }, "Not complete yet", "snap-0aaaaaaaaaaaaaaaa"},
 		"decided":  {func(d *door) string { yes(d, "alice"); return open(d) }, "1 of 2 approved", "判断を記録しました"},
 		"approved": {func(d *door) string { yes(d, "alice", "bob"); return open(d) }, "As many people have approved", "承認されました"},
+		"destroyed": {func(d *door) string {
+			yes(d, "alice", "bob")
+			d.becomes(incident.Applied)
+			return open(d)
+		}, "Destroyed, and read back.", "削除済み (確認済み)"},
+		"not-destroyed": {func(d *door) string {
+			yes(d, "alice", "bob")
+			d.becomes(incident.Changed)
+			return open(d)
+		}, "Not done: it was something else than approved", "未実行"},
 		"rejected": {func(d *door) string { d.post("bob", d.form("bob", "reject", instance)); return open(d) }, "Rejected", "却下されました"},
 		"signin": {func(d *door) string {
 			d.installed.Approval.LinkAlone, d.installed.SignIn = "none", setting.SignIn{Issuer: "https://login.example.com", ClientID: "firebreak"}
@@ -471,6 +481,18 @@ func TestLateClicksInABrowser(t *testing.T) {
 			}
 			p.Close(t.Context())
 		}
+	}
+}
+
+// becomes is what the execution makes of the step afterwards.
+func (d *door) becomes(outcome incident.Outcome) {
+	_, err := ledger.Update(d.t.Context(), d.mem, ledger.IncidentKey(id), func(it *ledger.Item[ledger.Incident]) error {
+		step := it.Value.Plan.Eradicate[0]
+		it.Value.Outcomes[step.Key()] = incident.Result{Action: step.Action, Target: step.Target, Outcome: outcome}
+		return nil
+	})
+	if err != nil {
+		d.t.Fatal(err)
 	}
 }
 

@@ -183,6 +183,9 @@ func TestApprovalPageInABrowser(t *testing.T) {
 	running(t, i, false)
 	late := must(b.Open(t.Context(), links["alice"], 1280, 900))(t)
 	shot(late, "wide-over")
+	if text := must(late.Text(t.Context()))(t); !strings.Contains(text, "Destroyed, and read back.") {
+		t.Errorf("when it is over the page does not say what became of it: %s", text)
+	}
 	var forms int
 	check(t, late.Eval(t.Context(), "document.forms.length", &forms))
 	if forms != 0 {
