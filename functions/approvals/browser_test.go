@@ -209,7 +209,7 @@ func TestHostileStringsRunNothingInABrowser(t *testing.T) {
 		}
 		if _, err := ledger.Update(t.Context(), d.mem, approval.Key(id, 1), func(it *ledger.Item[approval.Approval]) error {
 			a := &it.Value
-			a.Steps[0].Destroys, a.Steps[0].Identity, a.Evidence = part, map[string]string{}, "pending: "+part[0]
+			a.Steps[0].Destroys, a.Steps[0].Changed, a.Steps[0].Identity, a.Evidence = part, part, map[string]string{}, "pending: "+part[0]
 			for i, s := range part {
 				a.Steps[0].Identity[fmt.Sprint(i)] = s
 				a.Decisions = append(a.Decisions, approval.Decision{Approver: "x" + s, Reason: s, At: d.now})
@@ -407,6 +407,11 @@ func TestPagesInABrowser(t *testing.T) {
 			return open(d)
 		}, "Not done: it was something else than approved", "未実行"},
 		"rejected": {func(d *door) string { d.post("bob", d.form("bob", "reject", instance)); return open(d) }, "Rejected", "却下されました"},
+		"asked-again": {func(d *door) string {
+			d.change()
+			ring, _ := approval.ParseRing([]byte(secret))
+			return "/approve/" + ring.Link(d.approval(2), "alice")
+		}, "launched: was 2026-11-01T08:00:00Z, now 2026-11-23T02:00:00Z", "前回の依頼から変わった点"},
 		"signin": {func(d *door) string {
 			d.installed.Approval.LinkAlone, d.installed.SignIn = "none", setting.SignIn{Issuer: "https://login.example.com", ClientID: "firebreak"}
 			d.serve()

@@ -97,6 +97,7 @@ var japanese = language{
 	"will.override":        "承認すると封じ込めるもの",
 	"will.override.note":   "元に戻せる操作であれば、あとで封じ込めを解除できます。",
 	"was":                  "依頼の内容",
+	"changed":              "前回の依頼から変わった点:",
 	"refusal":              "見合わせた理由",
 	"identity":             "対象の特定",
 	"evidence":             "証拠",

@@ -706,7 +706,7 @@ func TestHostileStringsAreInert(t *testing.T) {
 		_, err = ledger.Update(t.Context(), d.mem, approval.Key(id, 1), func(it *ledger.Item[approval.Approval]) error {
 			a := &it.Value
 			a.Evidence = "pending: " + s
-			a.Steps[0].Destroys, a.Steps[0].Identity, a.Steps[0].Refusal = []string{s}, map[string]string{s: s}, s+"."
+			a.Steps[0].Destroys, a.Steps[0].Changed, a.Steps[0].Identity, a.Steps[0].Refusal = []string{s}, []string{s}, map[string]string{s: s}, s+"."
 			a.Decisions = []approval.Decision{{Approver: "bob", Approve: true, Reason: s + ".", Via: "link", At: d.now}}
 			a.Execution = s
 			return nil

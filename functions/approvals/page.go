@@ -113,7 +113,7 @@ type standing struct {
 
 type step struct {
 	Action, Name, Target, Refusal string
-	Destroys                      []string
+	Destroys, Changed             []string
 	Outcome                       string // what became of it, where that is known
 	Good                          bool
 	Identity                      []pair
@@ -145,6 +145,9 @@ func (p pages) approval(status int, v visit, who identity, in entry) (response, 
 		row := step{Action: st.Action, Name: channel.Plain(st.Name()), Target: channel.Plain(st.Target), Refusal: channel.Plain(st.Refusal)}
 		for _, d := range st.Destroys {
 			row.Destroys = append(row.Destroys, channel.Plain(d))
+		}
+		for _, c := range st.Changed {
+			row.Changed = append(row.Changed, channel.Line(c, maxReason))
 		}
 		if r, known := v.meta.Outcomes[st.Key()]; known && a.Kind == approval.KindEradicate && a.Status == approval.StatusApproved && !a.Delivered.IsZero() {
 			row.Good = r.Outcome.Contains()

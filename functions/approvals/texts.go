@@ -102,6 +102,7 @@ var english = language{
 	"will.override.note":   "Containment can be released again where the action has an undo.",
 	"was":                  "What it was about",
 	"refusal":              "Held back because",
+	"changed":              "Different from what was asked before:",
 	"identity":             "Exactly this one",
 	"evidence":             "Evidence",
 	"evidence.complete":    "Complete. What is needed to investigate is safe.",

@@ -188,6 +188,9 @@ func steps(a approval.Approval) []slack.Block {
 	var out []slack.Block
 	for _, s := range a.Steps {
 		lines := []string{fmt.Sprintf("%s %s", s.Action, Plain(s.Name())), Plain(s.Target)}
+		for _, c := range s.Changed {
+			lines = append(lines, "different from what was asked before: "+Line(c, 500))
+		}
 		for _, d := range s.Destroys {
 			lines = append(lines, "• "+Plain(d))
 		}
