@@ -172,6 +172,13 @@ func TestPeopleDecideInSlackOnThePlatform(t *testing.T) {
 	}
 	path(t, settle(t, finding), after(asked, "Eradicate", "Changed?", "CloseEradicated", "Eradicated")...)
 	running(t, i, false)
+	waiting := must(approval.Load(t.Context(), hub.Store, finding.Incident(), 1))(t).Value.Token
+	shown := fmt.Sprint(w.Messages(), w.Views())
+	for _, spelling := range spellings(waiting) {
+		if waiting == "" || strings.Contains(shown, spelling) {
+			t.Error("the task token is in Slack")
+		}
+	}
 	if words := workspace.Words(w.Messages()[0].Blocks); !strings.Contains(words, "APPROVED") || len(w.Faults()) != 0 {
 		t.Errorf("Slack shows\n%s\nand refuses %v", words, w.Faults())
 	}
