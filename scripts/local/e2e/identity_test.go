@@ -46,7 +46,7 @@ func configure(t testing.TB, parameter string, value any) {
 		_, err := hub.SSM.PutParameter(ctx, &ssm.PutParameterInput{Name: name, Value: &text, Type: ssmtypes.ParameterTypeString, Overwrite: aws.Bool(true)})
 		check(t, err)
 		for _, f := range []string{"firebreak-approvals", "firebreak-request-approval", "firebreak-sweep", "firebreak-terminate-instance"} {
-			platform.Kill(f)
+			kill(f)
 			check(t, world.Until(ctx, 10*time.Second, "no worker of "+f, func(context.Context) (bool, error) { return len(platform.Workers(f)) == 0, nil }))
 		}
 	}
