@@ -307,7 +307,7 @@ type reader struct {
 	dark     bool
 }
 
-var readers = []reader{{"en", 390, false}, {"en", 1280, false}, {"ja", 390, false}, {"ja", 1280, false}, {"en", 390, true}, {"ja", 1280, true}}
+var readers = []reader{{"en", 360, false}, {"en", 1280, false}, {"ja", 360, false}, {"ja", 1280, false}, {"en", 390, true}, {"ja", 1280, true}}
 
 // pageDoor is an installation whose links alone decide everything, with a name for the account, and where a browser finds it.
 func pageDoor(t *testing.T) (*door, string) {

@@ -303,15 +303,18 @@ func differences(word string, approved, now map[string]string) []string {
 		was, had := approved[f]
 		is, has := now[f]
 		if was != is || had != has {
-			out = append(out, fmt.Sprintf("%s: %s %s, now %s", f, word, orNone(was), orNone(is)))
+			out = append(out, fmt.Sprintf("%s: %s %s, now %s", f, word, shown(was, had), shown(is, has)))
 		}
 	}
 	return out
 }
 
-func orNone(v string) string {
-	if v == "" {
-		return "none"
+func shown(v string, there bool) string {
+	switch {
+	case !there:
+		return "absent"
+	case v == "":
+		return "present"
 	}
 	return v
 }

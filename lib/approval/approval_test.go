@@ -385,8 +385,8 @@ func TestVerify(t *testing.T) {
 		{name: "no such", number: 9, step: terminate, identity: identity, says: "there is no approval 9"},
 		{name: "another step", number: 1, step: incident.Step{Action: "terminate-instance", Target: target + "0"}, identity: identity, says: "does not have the step"},
 		{name: "another identity", number: 1, step: terminate, identity: map[string]string{"launched": "b", "volumes": "v"}, says: "launched: approved a, now b"},
-		{name: "a field less", number: 1, step: terminate, identity: map[string]string{"launched": "a"}, says: "volumes: approved v, now none"},
-		{name: "a field more", number: 1, step: terminate, identity: map[string]string{"launched": "a", "volumes": "v", "w": ""}, says: "w: approved none, now none"},
+		{name: "a field less", number: 1, step: terminate, identity: map[string]string{"launched": "a"}, says: "volumes: approved v, now absent"},
+		{name: "a field more", number: 1, step: terminate, identity: map[string]string{"launched": "a", "volumes": "v", "w": ""}, says: "w: approved absent, now present"},
 		{name: "superseded", number: 1, step: terminate, identity: identity, prepare: tamper(func(a *Approval) { a.Status = StatusSuperseded }), says: "is superseded, not approved"},
 		{name: "override", number: 1, step: terminate, identity: identity, prepare: tamper(func(a *Approval) { a.Kind = KindOverride }), says: "lets nothing be destroyed"},
 		{name: "one approver", number: 1, step: terminate, identity: identity, prepare: tamper(func(a *Approval) { a.Decisions = a.Decisions[:1] }), says: "has 1 approvers who count, 2 are needed"},
@@ -810,7 +810,7 @@ func TestANewRequestShowsTheDifference(t *testing.T) {
 	r.Steps[0].Identity = map[string]string{"launched": "a", "volumes": "v,w", "owner": "x"}
 	r.Steps = append(r.Steps, Step{Step: incident.Step{Action: "delete-keys", Target: "arn:aws:iam::222222222222:user/bob"}})
 	a := open(t, s, r)
-	if d := cmp.Diff([][]string{{"owner: was none, now x", "volumes: was v, now v,w"}, {"this was not asked before"}}, [][]string{a.Steps[0].Changed, a.Steps[1].Changed}); d != "" || a.Number != 2 {
+	if d := cmp.Diff([][]string{{"owner: was absent, now x", "volumes: was v, now v,w"}, {"this was not asked before"}}, [][]string{a.Steps[0].Changed, a.Steps[1].Changed}); d != "" || a.Number != 2 {
 		t.Errorf("request %d: %s", a.Number, d)
 	}
 	if again := load(t, s, 2).Value; again.Hash != Hash(again.Kind, id, 1, again.Steps) {

@@ -224,7 +224,7 @@ func TestEveryEndingInABrowser(t *testing.T) {
 	}{
 		{"rejected", func(t *testing.T, _ world.Event, i world.Instance, links map[string]string) {
 			press(must(b.Open(t.Context(), links["bob"], 1280, 900))(t), i, no)
-		}, []string{"CloseRejected", "ApprovalRejected"}, []string{"Rejected", "Your decision came too late", "what is contained stays contained"}},
+		}, []string{"CloseRejected", "ApprovalRejected"}, []string{"Rejected", "Your decision came too late", "What is contained stays contained"}},
 		{"expired", func(t *testing.T, finding world.Event, _ world.Instance, _ map[string]string) {
 			_, err := ledger.Update(t.Context(), hub.Store, approval.Key(finding.Incident(), 1), func(it *ledger.Item[approval.Approval]) error {
 				it.Value.Expires = time.Now().Add(-time.Minute)

@@ -295,7 +295,7 @@ func TestChangedAsksAgain(t *testing.T) {
 	if second.Round != 2 || second.Status != approval.StatusOpen {
 		t.Errorf("the second request is round %d, %s", second.Round, second.Status)
 	}
-	if changed := strings.Join(second.Steps[0].Changed, "\n"); !strings.Contains(changed, "volumes: was ") {
+	if changed := strings.Join(second.Steps[0].Changed, "\n"); !strings.Contains(changed, ": was absent, now present") {
 		t.Errorf("the second request says %q of the difference", changed)
 	}
 	check(t, world.Until(t.Context(), 20*time.Second, "a second invitation", func(ctx context.Context) (bool, error) {
