@@ -253,7 +253,7 @@ func TestOneWinnerOf64OnTheTable(t *testing.T) {
 		meta := ledger.Item[ledger.Incident]{Key: ledger.IncidentKey(id), Value: ledger.Incident{ID: id, Status: incident.Closed, Episode: 1, Band: incident.Low}}
 		check(t, ledger.Save(t.Context(), hub.Store, &meta))
 		a := must(approval.Open(t.Context(), hub.Store, approval.Request{
-			Incident: incident.Ref{ID: id, Episode: 1}, Kind: approval.KindEradicate, Round: 1, Token: "none", Evidence: approval.Complete, Now: time.Now(), Expires: time.Now().Add(time.Hour),
+			Incident: incident.Ref{ID: id, Episode: 1}, Kind: approval.KindEradicate, Round: 1, Token: name("the-token-of-nobody"), Evidence: approval.Complete, Now: time.Now(), Expires: time.Now().Add(time.Hour),
 			Steps: []approval.Step{{Step: incident.Step{Action: "terminate-instance", Target: "arn:aws:ec2:us-east-1:222222222222:instance/i-0abcdef1234567890"}}}, Execution: incident.Execution{ARN: "none", Start: time.Now()},
 		}))(t)
 		address := base + "/approve/" + ring.Link(a, "alice")
