@@ -164,9 +164,11 @@ func opensGroup(c call) string {
 	if len(open) == 0 {
 		return ""
 	}
-	if group == "" {
-		group = c.p.text("groupName")
+	// The call by name, in a default VPC: the answer has the group's id.
+	for _, rule := range c.d.items("responseElements", "securityGroupRuleSet", "items") {
+		group = firstText(group, rule.text("groupId"))
 	}
+	group = firstText(group, c.p.text("groupName"))
 	c.f.add(c.f.named(SecurityGroup, group))
 	for _, o := range open {
 		if o.administrative() {

@@ -38,11 +38,9 @@ func explain(ctx context.Context, a *app, c *call) error {
 	name := c.args[0]
 	each := func(raw []byte) error {
 		found, err := finding.Decode(raw)
-		if r := finding.Refused(err); r != nil {
-			return a.explained(c, explained{Explanation: playbook.Explanation{Disposition: playbook.Ignore, Reason: r.Reason, Held: []string{}, Others: []playbook.Other{}}})
-		}
-		if err != nil {
-			return err
+		if err != nil { // what plan sets aside, or tells people of, with the same reason
+			l := b.Lines(0, raw, setting.Defaults().Steps)[0]
+			return a.explained(c, explained{Finding: string(l.FindingID), Type: string(l.Type), Explanation: playbook.Explanation{Disposition: l.Disposition, Reason: l.Reason, Held: []string{}, Others: []playbook.Other{}}})
 		}
 		for _, f := range found {
 			if err := a.explained(c, explained{f.NativeID, f.Type, b.Explain(f, setting.Defaults().Steps)}); err != nil {
