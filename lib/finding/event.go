@@ -271,8 +271,13 @@ func (e event) unreadable(f Finding, what, format string, args ...any) *Refusal 
 	return r.has(f)
 }
 
-// has says what could be read. Nothing in it is a target.
+// has says what could be read. Nothing in it is a target. Where that tells which finding it is, all copies and updates of it are
+// one refusal: people hear of it once.
 func (r *Refusal) has(f Finding) *Refusal {
+	if accountID.MatchString(f.Account) && f.NativeID != "" && len(f.NativeID) <= 2048 {
+		sum := sha256.Sum256([]byte(strings.Join([]string{f.Product, f.Account, f.Region, f.NativeID}, "\x00")))
+		r.ID = hex.EncodeToString(sum[:])
+	}
 	f.Resources = slices.Clone(f.Resources)
 	for i := range f.Resources {
 		f.Resources[i].ARN = ""

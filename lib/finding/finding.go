@@ -243,8 +243,8 @@ type Refusal struct {
 	Reason string
 	// Tell: it claims to be a security finding, so a person hears of it. Otherwise it is something else altogether.
 	Tell bool
-	// What the envelope says, as far as it says something. Nothing here is trusted. ID is the hash of the content: envelope ids
-	// repeat.
+	// What the envelope says, as far as it says something. Nothing here is trusted. ID is the hash of the content, because envelope
+	// ids repeat, or of what the finding is known by where that could be read.
 	ID, Source, DetailType, Account, Region string
 	// Read is what could be read of a finding before it made no sense; nil where it is none.
 	Read *Finding
