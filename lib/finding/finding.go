@@ -28,6 +28,11 @@ const (
 	IncidentResponse = "aws/security-ir"
 )
 
+// Products that findings are read of by this version; Security Hub passes on those of others.
+func Products() []string {
+	return []string{GuardDuty, SecurityHub, Config, AccessAnalyzer, CloudTrail, Health, Inspector, Macie, IncidentResponse}
+}
+
 // Finding is one finding, whatever it came as.
 type Finding struct {
 	Product  string // aws/guardduty

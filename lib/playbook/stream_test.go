@@ -139,6 +139,8 @@ func TestACheckRemarksWhatIsPerhapsNotMeant(t *testing.T) {
     notify: {audience: security}
   - name: tagged
     when: {tags: {ignore: ["*"]}}
+  - name: misspelt
+    when: {product: [aws/gaurdduty], resourceType: [instance], account: ["22222222222"], region: ["us-[ew]*"]}
 `
 	remarks, err := Check("own.yaml", []byte(text))
 	if err != nil {
@@ -149,6 +151,10 @@ func TestACheckRemarksWhatIsPerhapsNotMeant(t *testing.T) {
 		"own.yaml:6: rule wide: it acts and names no product: a finding of another one with such a type would be acted on too",
 		"own.yaml:10: rule hidden: rule wide in line 6 decides before it, whatever this one is for",
 		"own.yaml:13: rule tagged: whoever may tag a resource can bring its findings here, where nothing is contained",
+		`own.yaml:15: rule misspelt: "aws/gaurdduty" is none of the products that this version knows: aws/guardduty is probably meant`,
+		`own.yaml:15: rule misspelt: "instance" is none of the kinds of resource that this version knows: Instance is probably meant`,
+		`own.yaml:15: rule misspelt: "22222222222" is no account: an account has 12 digits`,
+		`own.yaml:15: rule misspelt: in "us-[ew]*" only * stands for something else than itself`,
 	}
 	if diff := cmp.Diff(want, remarks); diff != "" {
 		t.Error(diff)

@@ -88,7 +88,11 @@ func (a *app) explained(c *call, e explained) error {
 		fmt.Fprintf(w, "    %s\n", plain(h, 300))
 	}
 	for _, o := range e.Others {
-		fmt.Fprintf(w, "  not by %s (%s), which would %s\n", o.Name, o.Rule, strings.Join(o.Does, ", "))
+		does := "act on nothing"
+		if len(o.Does) > 0 {
+			does = strings.Join(o.Does, ", ")
+		}
+		fmt.Fprintf(w, "  not by %s (%s), which would %s\n", o.Name, o.Rule, does)
 		for _, m := range o.Misses {
 			fmt.Fprintf(w, "    %s\n", plain(m, 300))
 		}
