@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"firebreak/lib/finding"
@@ -98,34 +97,5 @@ func (a *app) explained(c *call, e explained) error {
 		}
 	}
 	fmt.Fprintln(w)
-	return nil
-}
-
-const playbookHelp = `Reads a playbook strictly, as an installation would load it, and says what is wrong with it by file and line, or what may not
-be meant.
-`
-
-func checkPlaybook(_ context.Context, a *app, c *call) error {
-	if len(c.args) != 2 || c.args[0] != "check" {
-		return wrong("it is playbook check FILE")
-	}
-	data, err := os.ReadFile(c.args[1])
-	if err != nil {
-		return err
-	}
-	remarks, err := playbook.Check(c.args[1], data)
-	if err != nil {
-		return err
-	}
-	if c.json {
-		if remarks == nil {
-			remarks = []string{}
-		}
-		return json.NewEncoder(a.out).Encode(map[string]any{"file": c.args[1], "remarks": remarks})
-	}
-	for _, r := range remarks {
-		fmt.Fprintln(a.out, r)
-	}
-	fmt.Fprintf(a.out, "%s is a playbook that would be loaded\n", c.args[1])
 	return nil
 }
