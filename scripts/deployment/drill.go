@@ -77,7 +77,7 @@ func (s *session) drill(ctx context.Context, args []string) error {
 	ending, arn, err := s.ending(ctx, sfn.NewFromConfig(s.cfg), outputs["MachineArn"], id, began)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("the sample finding did not come through within %s: look at the rule firebreak-guardduty, its queue firebreak-delivery-dlq and, in a member account, at firebreak-forwarder", *patience)
+		return fmt.Errorf("the sample finding did not come through within %s: look at the rule firebreak-findings, its queue firebreak-delivery-dlq and, in a member account, at firebreak-forwarder", *patience)
 	case err != nil:
 		return err
 	case ending != "Recorded":
