@@ -76,7 +76,7 @@ const (
 // the account.
 const (
 	leastConcurrency = 50
-	hubRoles         = 25
+	hubRoles         = 26
 	memberRoles      = 8
 )
 

@@ -37,7 +37,7 @@ func (p *Platform) DeployHub(ctx context.Context, w io.Writer) error {
 		return err
 	}
 	_, err = p.Tell(ctx, w, HubAccount, "scripts/deploy", "hub", "--arch", arch(), "--members", MemberAccount+"=clinic", "--approvers", file,
-		"--set", "LinkAlone=destructive", "--set", "SettleMilliseconds=50")
+		"--drill=false", "--set", "LinkAlone=destructive", "--set", "SettleMilliseconds=50", "--set", "ArchiveDays=0") // the engine has no archives
 	return err
 }
 
