@@ -77,7 +77,7 @@ const (
 const (
 	leastConcurrency = 50
 	hubRoles         = 26
-	memberRoles      = 8
+	memberRoles      = 6
 )
 
 // checks of the hub account, in the order in which a person would ask.

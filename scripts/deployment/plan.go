@@ -217,7 +217,17 @@ func (s *stack) show(w io.Writer, parts []part, lines []string, parameters []typ
 		for _, name := range slices.Sorted(maps.Keys(standard)) {
 			rest = append(rest, name+" "+or(standard[name], "-"))
 		}
-		wrap(w, "  by default         ", rest)
+		if len(rest) > 0 {
+			wrap(w, "  by default         ", ", ", rest)
+		}
+	}
+	bounds := map[string]bool{} // a boundary grants nothing, however wide it is
+	for _, p := range parts {
+		for _, c := range p.changes {
+			if b := child(child(c.node, "Properties"), "PermissionsBoundary"); b != nil {
+				bounds[b.Value] = true
+			}
+		}
 	}
 	count := map[string]int{}
 	looks, stays := lacks(parameters, standard, installed), []string(nil)
@@ -231,7 +241,9 @@ func (s *stack) show(w io.Writer, parts []part, lines []string, parameters []typ
 			if c.kind != "AWS::CloudFormation::Stack" {
 				count[c.verb]++
 			}
-			looks = append(looks, second(c)...)
+			if !bounds[c.id] {
+				looks = append(looks, second(c)...)
+			}
 			if strings.HasPrefix(value(child(c.node, "DeletionPolicy")), "Retain") && c.verb == "add" && c.kind != "AWS::CloudFormation::Stack" {
 				stays = append(stays, c.id)
 			}
@@ -246,7 +258,7 @@ func (s *stack) show(w io.Writer, parts []part, lines []string, parameters []typ
 			fmt.Fprintln(w, strings.TrimRight(line, " "))
 		}
 		for _, kind := range slices.Sorted(maps.Keys(added)) {
-			wrap(w, fmt.Sprintf("  add %4d %-34s ", len(added[kind]), strings.TrimPrefix(kind, "AWS::")), added[kind])
+			wrap(w, fmt.Sprintf("  add %4d %-34s ", len(added[kind]), strings.TrimPrefix(kind, "AWS::")), ", ", added[kind])
 		}
 	}
 	var more []string // what changes because a parameter does: only CloudFormation knows
@@ -268,22 +280,22 @@ func (s *stack) show(w io.Writer, parts []part, lines []string, parameters []typ
 	if len(looks) > 0 {
 		fmt.Fprintf(w, "\nLook twice\n")
 		for _, l := range looks {
-			fmt.Fprintf(w, "  %s\n", l)
+			wrap(w, "  ", " ", strings.Fields(l))
 		}
 	}
 	if len(stays) > 0 {
 		fmt.Fprintln(w, "\nStays when it is uninstalled")
-		wrap(w, "  ", stays)
+		wrap(w, "  ", ", ", stays)
 	}
 	fmt.Fprintf(w, "\nIn all: %d to add, %d to modify, %d to remove, %d by parameters. Nothing was changed; what a change set needs was uploaded.\n", count["add"], count["modify"], count["remove"], len(more))
 }
 
-// wrap prints words after a beginning, in lines of 130 columns at most, indented like the first.
-func wrap(w io.Writer, begin string, words []string) {
+// wrap prints words after a beginning, with something between them, in lines of 130 columns at most, indented like the first.
+func wrap(w io.Writer, begin, between string, words []string) {
 	line := begin
 	for i, word := range words {
 		if i > 0 {
-			line += ", "
+			line += between
 		}
 		if len(line)+len(word) > 130 && len(line) > len(begin) {
 			fmt.Fprintln(w, strings.TrimRight(line, " "))
