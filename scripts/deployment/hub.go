@@ -65,7 +65,7 @@ func (s *session) hub(ctx context.Context, args []string) error {
 		}
 		given["Approvers"] = list
 	}
-	if err := memberList(*members); err != nil {
+	if err := memberList("--members", *members); err != nil {
 		return err
 	}
 	if *forensic != "" && !accountID.MatchString(*forensic) {
@@ -206,7 +206,7 @@ func architecture(given map[string]string, installed *installation) string {
 var accountID = regexp.MustCompile(`^\d{12}$`)
 
 // memberList says what is wrong with a list of accounts.
-func memberList(list string) error {
+func memberList(flag, list string) error {
 	if list == "" {
 		return nil
 	}
@@ -214,10 +214,10 @@ func memberList(list string) error {
 	for _, m := range strings.Split(list, ",") {
 		id, _, _ := strings.Cut(strings.TrimSpace(m), "=")
 		if !accountID.MatchString(id) {
-			return fmt.Errorf("--members: %q is not an account id of 12 digits", id)
+			return fmt.Errorf("%s: %q is not an account id of 12 digits", flag, id)
 		}
 		if seen[id] {
-			return fmt.Errorf("--members: %s stands there twice", id)
+			return fmt.Errorf("%s: %s stands there twice", flag, id)
 		}
 		seen[id] = true
 	}
