@@ -22,6 +22,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/organizations"
 	org "github.com/aws/aws-sdk-go-v2/service/organizations/types"
 	"github.com/aws/aws-sdk-go-v2/service/securityhub"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/aws/smithy-go"
 )
 
@@ -149,16 +151,30 @@ func TestRolesAreCounted(t *testing.T) {
 // A table that an earlier installation has left stops a new one before it begins.
 func TestAnEarlierLedgerStops(t *testing.T) {
 	for want, err := range map[level]error{block: nil, good: &dynamotypes.ResourceNotFoundException{}, note: &smithy.GenericAPIError{Code: "AccessDenied"}} {
-		if f := earlier(t.Context(), "us-east-1", tables{err}); f.level != want {
+		if f := earlier(t.Context(), "us-east-1", left{err}); f.level != want {
 			t.Errorf("%v: %+v, want %s", err, f, want)
 		}
 	}
 }
 
-type tables struct{ err error }
+// The same for the letters that a member has left.
+func TestEarlierLettersStop(t *testing.T) {
+	for want, err := range map[level]error{block: nil, good: &sqstypes.QueueDoesNotExist{}, note: &smithy.GenericAPIError{Code: "AccessDenied"}} {
+		if f := leftover(t.Context(), left{err}); f.level != want {
+			t.Errorf("%v: %+v, want %s", err, f, want)
+		}
+	}
+}
 
-func (t tables) DescribeTable(context.Context, *dynamodb.DescribeTableInput, ...func(*dynamodb.Options)) (*dynamodb.DescribeTableOutput, error) {
-	return &dynamodb.DescribeTableOutput{}, t.err
+// left is what an earlier installation has left.
+type left struct{ err error }
+
+func (l left) GetQueueUrl(context.Context, *sqs.GetQueueUrlInput, ...func(*sqs.Options)) (*sqs.GetQueueUrlOutput, error) {
+	return &sqs.GetQueueUrlOutput{}, l.err
+}
+
+func (l left) DescribeTable(context.Context, *dynamodb.DescribeTableInput, ...func(*dynamodb.Options)) (*dynamodb.DescribeTableOutput, error) {
+	return &dynamodb.DescribeTableOutput{}, l.err
 }
 
 func TestWhatWouldFailStops(t *testing.T) {
