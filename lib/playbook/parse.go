@@ -226,6 +226,8 @@ func (r *rule) check(n *yaml.Node, known map[string]Use) error {
 		return at(value(n, "notify").Line, "notify says no audience")
 	case r.Notify != nil && (r.Notify.Escalate < 0 || r.Notify.Escalate > 30*24*time.Hour):
 		return at(value(n, "notify").Line, "escalate is %s, not between 0 and 30 days", r.Notify.Escalate)
+	case r.Notify != nil && r.Notify.Escalate%time.Minute != 0:
+		return at(value(n, "notify").Line, "escalate is %s: it is counted in whole minutes", r.Notify.Escalate)
 	case r.Notify != nil && r.Notify.From != "" && len(r.Contain)+len(r.Eradicate) > 0:
 		return at(value(n, "notify").Line, "rule %s acts: people are told at any severity, so from has no place here", r.Name)
 	case asked.Value != "" && (r.Approvers < fewest || r.Approvers > most):

@@ -237,6 +237,7 @@ func TestAPlaybookThatIsWrongIsRefusedWithItsLine(t *testing.T) {
 		"tells nobody":        {"rules:\n  - name: a\n    contain:\n      - {action: isolate-instance, target: instance}\n", "p.yaml:2: rule a acts and tells nobody: give it a notify"},
 		"no audience":         {"rules:\n  - name: a\n    notify: {escalate: 1h}\n", "p.yaml:3: notify says no audience"},
 		"escalate unit":       {"rules:\n  - name: a\n    notify: {audience: security, escalate: 60}\n", "p.yaml:3:"},
+		"escalate seconds":    {"rules:\n  - name: a\n    notify: {audience: security, escalate: 90s}\n", "p.yaml:3: escalate is 1m30s: it is counted in whole minutes"},
 		"band":                {"rules:\n  - name: a\n    when: {severity: {from: HGIH}}\n", `p.yaml:3: unknown severity "HGIH": HIGH is probably meant`},
 		"band small":          {"rules:\n  - name: a\n    severity: high\n", `p.yaml:3: unknown severity "high": HIGH is probably meant`},
 		"role":                {"rules:\n  - name: a\n    when: {role: attacker}\n", `p.yaml:3: unknown role "attacker"`},

@@ -36,8 +36,9 @@ func (p *Platform) DeployHub(ctx context.Context, w io.Writer, approvers []setti
 	if err := os.WriteFile(file, people, 0o644); err != nil {
 		return err
 	}
-	args := []string{"hub", "--arch", arch(), "--members", MemberAccount + "=clinic", "--approvers", file}
-	for _, set := range append([]string{"SettleMilliseconds=50"}, parameters...) {
+	// ArchiveDays: the engine has no archives
+	args := []string{"hub", "--arch", arch(), "--members", MemberAccount + "=clinic", "--approvers", file, "--drill=false"}
+	for _, set := range append([]string{"SettleMilliseconds=50", "ArchiveDays=0"}, parameters...) {
 		args = append(args, "--set", set)
 	}
 	_, err = p.Tell(ctx, w, HubAccount, "scripts/deploy", args...)
