@@ -169,6 +169,7 @@ func TestEarlierLettersStop(t *testing.T) {
 // left is what an earlier installation has left.
 type left struct{ err error }
 
+//lint:ignore ST1003 the SDK names it so
 func (l left) GetQueueUrl(context.Context, *sqs.GetQueueUrlInput, ...func(*sqs.Options)) (*sqs.GetQueueUrlOutput, error) {
 	return &sqs.GetQueueUrlOutput{}, l.err
 }

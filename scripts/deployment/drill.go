@@ -99,7 +99,7 @@ func (s *session) send(ctx context.Context, machine string, patience time.Durati
 	ending, arn, err := s.ending(ctx, sfn.NewFromConfig(s.cfg), machine, id, began)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("the sample finding did not come through within %s: look at the rule firebreak-guardduty, its queue firebreak-delivery-dlq and, in a member account, at firebreak-forwarder", patience)
+		return fmt.Errorf("the sample finding did not come through within %s: look at the rule firebreak-findings, its queue firebreak-delivery-dlq and, in a member account, at firebreak-forwarder", patience)
 	case err != nil:
 		return err
 	case ending != "Recorded":
