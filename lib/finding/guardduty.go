@@ -161,6 +161,14 @@ func (f *Finding) decides(e event, d tree) *Refusal {
 		return doubt("severity is %s, not a number from 0 to 10", shown(d.at("severity")))
 	}
 	f.place(f.Account, f.Region, d.text("arn"))
+	for _, path := range [][]string{{"service"}, {"service", "additionalInfo"}, {"resource"}, {"resource", "accessKeyDetails"}, {"resource", "instanceDetails"}} {
+		if v := d.at(path...); v != nil && d.object(path...) == nil {
+			return doubt("%s is %s, not an object", strings.Join(path, "."), formOf(v))
+		}
+	}
+	if v := d.at("resource", "accessKeyDetails", "accessKeyId"); v != nil && formOf(v) != "a string" {
+		return doubt("resource.accessKeyDetails.accessKeyId is %s, not a string", formOf(v))
+	}
 	if !said {
 		return doubt("service.archived is %s, neither true nor false", shown(d.at("service", "archived")))
 	}
