@@ -107,6 +107,9 @@ func decodeCloudTrail(e event) []reading {
 		}
 	}
 	code := d.text("errorCode")
+	if d.at("errorCode") != nil && formOf(d.at("errorCode")) != "a string" {
+		f.doubt("errorCode is %s: nobody can say whether the call failed", formOf(d.at("errorCode")))
+	}
 	switch {
 	case strings.Contains(code, "DryRun"), p.at("dryRun") == true, p.at("DryRun") == true:
 		f.Settled = "the call was a dry run: nothing changed"

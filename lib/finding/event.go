@@ -174,7 +174,7 @@ func (e event) read(depth int) []reading {
 		}
 	}
 	for _, word := range security[e.source] {
-		if strings.Contains(e.detailType, word) || e.detailType == "" {
+		if strings.Contains(strings.ToLower(e.detailType), strings.ToLower(word)) || e.detailType == "" {
 			return e.refused(true, "a finding that is not read: %s %q", words(e.source, 80), words(e.detailType, 80))
 		}
 	}
@@ -216,8 +216,8 @@ func (f format) read(e event) []reading {
 }
 
 // wrappers are the keys under which records lie in what carries them: CloudTrail's files, Lambda's events of SNS and SQS,
-// notifications of SNS, the answers of GetFindings and ListFindings, recordings of those.
-var wrappers = []string{"Records", "Sns", "body", "Message", "Findings", "findings", "finding", "data", "logEvents", "message", "Entries", "events", "event", "event_payload"}
+// notifications of SNS, the answers of ReceiveMessage, GetFindings and ListFindings, recordings of those.
+var wrappers = []string{"Records", "Sns", "Messages", "body", "Body", "Message", "Findings", "findings", "finding", "data", "logEvents", "message", "Entries", "events", "event", "event_payload"}
 
 // readRecord reads a record without envelope: one of the formats, or something that carries some.
 func readRecord(t tree, depth int) []reading {

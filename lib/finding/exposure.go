@@ -55,12 +55,19 @@ func openings(p tree) []opening {
 		out = append(out, openingOf(rule.digits("ipProtocol"), rule, "fromPort", "toPort"))
 	}
 	check(p, []string{p.text("cidrIp"), p.text("cidrIpv6")})
-	for _, rule := range p.items("ipPermissions", "items") {
+	// CloudTrail puts the lists of EC2 into an object with the key items.
+	under := func(t tree, key string) []tree {
+		if _, ok := t[key].([]any); ok {
+			return t.items(key)
+		}
+		return t.items(key, "items")
+	}
+	for _, rule := range under(p, "ipPermissions") {
 		var cidrs []string
-		for _, r := range rule.items("ipRanges", "items") {
+		for _, r := range under(rule, "ipRanges") {
 			cidrs = append(cidrs, r.text("cidrIp"))
 		}
-		for _, r := range rule.items("ipv6Ranges", "items") {
+		for _, r := range under(rule, "ipv6Ranges") {
 			cidrs = append(cidrs, r.text("cidrIpv6"))
 		}
 		check(rule, cidrs)

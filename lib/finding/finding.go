@@ -7,7 +7,9 @@ package finding
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -293,6 +295,12 @@ func partitionOf(region string) string {
 		}
 	}
 	return "aws"
+}
+
+// foreign tells whether a region cannot be of a partition. One that this version does not know may have regions of any name.
+func foreign(region, partition string) bool {
+	own := partitionOf(region)
+	return own != partition && (own != "aws" || slices.Contains(slices.Collect(maps.Values(partitions)), partition))
 }
 
 // place sets account and region; home is the ARN that the record itself carries, which knows the partition best.

@@ -138,6 +138,8 @@ func (f *Finding) decides(e event, d tree) *Refusal {
 		switch last := parts[len(parts)-1]; {
 		case a.AccountID != f.Account || a.Region != f.Region:
 			return doubt("its ARN says account %q and region %q, its detail %q and %q", words(a.AccountID, 20), words(a.Region, 30), words(f.Account, 20), words(f.Region, 30))
+		case foreign(f.Region, a.Partition):
+			return doubt("its ARN says partition %s, which region %s is not of", words(a.Partition, 20), words(f.Region, 30))
 		case len(parts) == 4 && parts[0] == "detector" && last != f.NativeID:
 			return doubt("its ARN ends in %q, its id is %q", words(last, 80), words(f.NativeID, 80))
 		case f.Source == "" && len(parts) == 4:
@@ -159,6 +161,14 @@ func (f *Finding) decides(e event, d tree) *Refusal {
 		return doubt("severity is %s, not a number from 0 to 10", shown(d.at("severity")))
 	}
 	f.place(f.Account, f.Region, d.text("arn"))
+	for _, path := range [][]string{{"service"}, {"service", "additionalInfo"}, {"resource"}, {"resource", "accessKeyDetails"}, {"resource", "instanceDetails"}} {
+		if v := d.at(path...); v != nil && d.object(path...) == nil {
+			return doubt("%s is %s, not an object", strings.Join(path, "."), formOf(v))
+		}
+	}
+	if v := d.at("resource", "accessKeyDetails", "accessKeyId"); v != nil && formOf(v) != "a string" {
+		return doubt("resource.accessKeyDetails.accessKeyId is %s, not a string", formOf(v))
+	}
 	if !said {
 		return doubt("service.archived is %s, neither true nor false", shown(d.at("service", "archived")))
 	}

@@ -68,6 +68,38 @@ func put(v any, path []string, value any) bool {
 	return false
 }
 
+// raised writes keys with a capital, as the API does.
+func raised(t *testing.T, raw []byte) []byte {
+	t.Helper()
+	var v any
+	if err := json.Unmarshal(raw, &v); err != nil {
+		t.Fatal(err)
+	}
+	var raise func(any) any
+	raise = func(v any) any {
+		switch v := v.(type) {
+		case map[string]any:
+			out := map[string]any{}
+			for k, item := range v {
+				out[strings.ToUpper(k[:1])+k[1:]] = raise(item)
+			}
+			return out
+		case []any:
+			out := []any{}
+			for _, item := range v {
+				out = append(out, raise(item))
+			}
+			return out
+		}
+		return v
+	}
+	out, err := json.Marshal(raise(v))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
 type (
 	m = map[string]any
 	l = []any
@@ -154,6 +186,11 @@ func unseen(t *testing.T) []struct{ name, want, says, in string } {
 	of("archived", "record", "archived", mine, "s.archived", true)
 	of("archived as text", "record", "archived", mine, "s.archived", "True")
 	of("archived is a number", "notify", "neither true nor false", mine, "s.archived", 1)
+	of("service a word", "notify", "service is a string", mine, "d.service", "guardduty")
+	of("additional information a list", "notify", "additionalInfo is a list", mine, "s.additionalInfo", l{m{"sample": true}})
+	of("resource a list", "notify", "resource is a list", mine, "d.resource", l{m{"resourceType": "Instance"}})
+	of("key a list", "notify", "accessKeyId is a list", key, "k.accessKeyId", l{"AKIAIOSFODNN7EXAMPLE"})
+	of("call that failed, a number for the code", "notify", "errorCode is a number", sg, "d.errorCode", 403)
 	of("archived is missing", isolate, "", mine, "s.archived", gone{})
 	of("severity above ten", "notify", "not a number from 0 to 10", mine, "d.severity", 11)
 	of("severity negative", "notify", "not a number from 0 to 10", mine, "d.severity", -1)
@@ -460,6 +497,43 @@ func unseen(t *testing.T) []struct{ name, want, says, in string } {
 	of("a case", "notify", "people work on", "incident-response-case")
 	of("a case, closed", "record", "closed", "incident-response-case", "detail-type", "Case Closed")
 	of("a membership", "ignore", "not a finding", "incident-response-case", "detail-type", "Membership Updated")
+
+	// Whose credentials, in the other forms.
+	pascal := func(raw []byte) string { return string(raised(t, raw)) }
+	add("the API's form", isolate, "", []byte(pascal(detail(made(t, mine)))))
+	add("the API's form, stolen, used on another", theft, "", []byte(pascal(detail(made(t, stolen, "r.instanceDetails.instanceId", "i-0fedcba9876543210")))))
+	add("the API's form, sample", "record", "sample", []byte(pascal(detail(made(t, mine, "s.additionalInfo", m{"type": "default", "value": `{"sample":true}`})))))
+	add("the API's form in an envelope", isolate, "", made(t, mine, "detail", json.RawMessage(pascal(detail(made(t, mine))))))
+	victim := m{"Type": "AwsIamAccessKey", "Id": "AWS::IAM::AccessKey:ASIAIOSFODNN7EXAMPLE", "Details": m{"AwsIamAccessKey": m{"PrincipalId": "AROAEXAMPLEEXAMPLE01:i-0abcdef1234567890", "PrincipalName": "clinic-web", "PrincipalType": "AssumedRole"}}}
+	host := m{"Type": "AwsEc2Instance", "Id": "arn:aws:ec2:us-east-1:222222222222:instance/i-0fedcba9876543210"}
+	exfiltration := l{"TTPs/UnauthorizedAccess:IAMUser-InstanceCredentialExfiltration.InsideAWS"}
+	of("ASFF, stolen, used on another", theft, "", asff, "f.Types", exfiltration, "f.Resources", l{host, victim})
+	of("ASFF, stolen, in the other order", theft, "", asff, "f.Types", exfiltration, "f.Resources", l{victim, host})
+	of("ASFF, stolen, the key alone", theft, "", asff, "f.Types", exfiltration, "f.Resources", l{victim})
+	of("ASFF, stolen, the host alone", "notify", "", asff, "f.Types", exfiltration, "f.Resources", l{host})
+	of("OCSF, stolen, used on another", theft, "", ocsf, "f.finding_info.types", l{"UnauthorizedAccess:IAMUser/InstanceCredentialExfiltration.InsideAWS"}, "f.resources", l{
+		m{"type": "AWS::EC2::Instance", "uid": "i-0fedcba9876543210"},
+		m{"type": "AWS::IAM::AccessKey", "uid": "AWS::IAM::AccessKey:ASIA…", "data": m{"access_key_id": "ASIAIOSFODNN7EXAMPLE", "principal_id": "AROAEXAMPLEEXAMPLE01:i-0abcdef1234567890", "user_name": "clinic-web", "user_type": "AssumedRole"}},
+	})
+	fleet := l{}
+	for n := range 30 {
+		fleet = append(fleet, m{"uid": fmt.Sprintf("i-%017x", n), "resourceType": "EC2_INSTANCE", "accountId": "222222222222"})
+	}
+	cut := []string{}
+	for n := range 24 {
+		cut = append(cut, fmt.Sprintf("isolate-instance instance/i-%017x", n))
+	}
+	of("sequence over a fleet", "respond "+strings.Join(cut, ", "), "36 are left to people", seq, "s.detection.sequence.actors", gone{}, "s.detection.sequence.resources", fleet)
+	of("the partition is another's", "notify", "its ARN says partition", mine, "d.arn", "arn:aws-cn:guardduty:us-east-1:222222222222:detector/11aabbccddeeff001122334455667788/finding/7a10c2d3e4f5061728394a5b6c7d8e01")
+	of("a partition of tomorrow", isolate, "", mine, "d.region", "mars-north-1", "d.arn", "arn:aws-mars:guardduty:mars-north-1:222222222222:detector/11aabbccddeeff001122334455667788/finding/7a10c2d3e4f5061728394a5b6c7d8e01")
+	of("a detail-type in another case", "notify", "not read", mine, "detail-type", "guardduty finding")
+	of("a finding of tomorrow", "notify", "not read", mine, "detail-type", "GuardDuty Findings V2")
+	add("an answer of ReceiveMessage", isolate, "", []byte(`{"Messages":[{"MessageId":"1","Body":`+wrap(made(t, mine))+`}]}`))
+	of("group opened, plain lists", close, "", sg, "d.requestParameters", m{"groupId": "sg-0aaaaaaaaaaaaaaaa", "ipPermissions": l{m{"ipProtocol": "tcp", "fromPort": 22, "toPort": 22, "ipRanges": l{m{"cidrIp": "0.0.0.0/0"}}}}})
+	of("a key whose user is not said", "notify", "", key, "k.userName", nil, "k.principalId", nil)
+	of("ASFF, access from outside", "respond remove-external-access clinic-exports", "", asff, "f.ProductArn", "arn:aws:securityhub:us-east-1::product/aws/access-analyzer", "f.Id", "arn:aws:access-analyzer:us-east-1:222222222222:analyzer/trust/arn:aws:s3:::clinic-exports", "f.Types", l{"Software and Configuration Checks/AWS Security Best Practices/External Access Granted"}, "f.Resources", l{m{"Type": "AwsS3Bucket", "Id": "arn:aws:s3:::clinic-exports"}}, "f.ProductFields", m{"External Principal": "333333333333", "External Principal Type": "AWS"})
+	of("ASFF, Config's", block, "", asff, "f.ProductArn", "arn:aws:securityhub:us-east-1::product/aws/config", "f.Id", "arn:aws:config:us-east-1:222222222222:config-rule/config-rule-ex0001/finding/x", "f.Types", l{"Software and Configuration Checks"}, "f.Title", "s3-bucket-public-read-prohibited", "f.Compliance", m{"Status": "FAILED"}, "f.GeneratorId", "arn:aws:config:us-east-1:222222222222:config-rule/config-rule-ex0001", "f.Resources", l{m{"Type": "AwsS3Bucket", "Id": "arn:aws:s3:::clinic-exports"}}, "f.ProductFields", m{"aws/config/ConfigRuleArn": "arn:aws:config:us-east-1:222222222222:config-rule/config-rule-ex0001", "aws/config/ConfigRuleName": "s3-bucket-public-read-prohibited"})
+	of("ASFF, Macie's", "notify", "data", asff, "f.ProductArn", "arn:aws:securityhub:us-east-1::product/aws/macie", "f.Types", l{"Sensitive Data Identifications/Personal"}, "f.Resources", l{m{"Type": "AwsS3Bucket", "Id": "arn:aws:s3:::clinic-exports"}})
 
 	// No findings at all.
 	for _, in := range []string{`{}`, `null`, `7`, `"x"`, `true`, `[]`, `[null]`, `{"a":{"b":[]}}`, `{"Findings":[]}`, `{"detail":{}}`, `{"detail-type":"","source":"","detail":{}}`, `{"Records":null}`, `{"type":"x"}`, `{"id":null,"type":null}`, `{"class_name":"Detection Finding"}`} {
