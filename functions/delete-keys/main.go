@@ -209,9 +209,13 @@ func changing(c action.Call) []account.Statement {
 
 func main() {
 	b := boot.Load()
-	access := b.Access()
-	boot.Start(action.NewSpine(b.Store(), b.Installation()).Eradicating("delete-keys", deletion{
-		store: b.Store(),
+	boot.Start(action.NewSpine(b.Store(), b.Installation()).Eradicating("delete-keys", wired(b.Store(), b.Access())))
+}
+
+// wired is the action with the roles of accounts that it takes.
+func wired(store ledger.Store, access account.Access) deletion {
+	return deletion{
+		store: store,
 		reads: func(ctx context.Context, c action.Call) (reads, error) {
 			cfg, err := access.Config(ctx, account.Read, c.Scope(), looking(c)...)
 			return iam.NewFromConfig(cfg), err
@@ -227,5 +231,5 @@ func main() {
 			return iam.NewFromConfig(cfg), err
 		},
 		used: &sync.Map{},
-	}))
+	}
 }
