@@ -176,7 +176,7 @@ func main() {
 func wired(store ledger.Store, people teller, access account.Access) deactivation {
 	return deactivation{
 		reads: func(ctx context.Context, c action.Call) (reads, error) {
-			cfg, err := access.Config(ctx, account.Read, c.Scope(), account.Statement{Actions: []string{"iam:ListAccessKeys"}, Resources: principal.ARNs(c.Target)})
+			cfg, err := access.Config(ctx, account.Read, c.Scope(), account.Statement{Actions: []string{"iam:ListAccessKeys"}, Resources: principal.Looking(c.Target)})
 			return iam.NewFromConfig(cfg), err
 		},
 		changes: func(ctx context.Context, c action.Call) (changes, error) {

@@ -199,7 +199,7 @@ func (d deletion) Destroyed(ctx context.Context, c action.Call) (bool, error) {
 
 // looking are the statements of a session that looks.
 func looking(c action.Call) []account.Statement {
-	return []account.Statement{{Actions: []string{"iam:GetUser", "iam:ListAccessKeys", "iam:GetAccessKeyLastUsed"}, Resources: principal.ARNs(c.Target)}}
+	return []account.Statement{{Actions: []string{"iam:GetUser", "iam:ListAccessKeys", "iam:GetAccessKeyLastUsed"}, Resources: principal.Looking(c.Target)}}
 }
 
 // changing are those of one that changes.

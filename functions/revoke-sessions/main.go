@@ -180,7 +180,7 @@ func wired(access account.Access) revocation {
 	return revocation{
 		reads: func(ctx context.Context, c action.Call) (reads, error) {
 			cfg, err := access.Config(ctx, account.Read, c.Scope(),
-				account.Statement{Actions: []string{"iam:GetRole", "iam:GetRolePolicy", "iam:ListInstanceProfilesForRole"}, Resources: principal.ARNs(c.Target)},
+				account.Statement{Actions: []string{"iam:GetRole", "iam:GetRolePolicy", "iam:ListInstanceProfilesForRole"}, Resources: principal.Looking(c.Target)},
 				// DescribeInstances has no resource level.
 				account.Statement{Actions: []string{"ec2:DescribeInstances"}, Resources: []string{"*"}})
 			return looking{iam.NewFromConfig(cfg), ec2.NewFromConfig(cfg)}, err
