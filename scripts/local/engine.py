@@ -37,6 +37,7 @@ ORDER = (
     "account_access_block",
     "bucket_policy_status",
     "instance_profiles",
+    "absent_users",
     "key_use",
     "nested_updates",
     "condition_values",
