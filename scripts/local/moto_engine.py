@@ -4,8 +4,9 @@ import sys
 
 from moto.server import main
 
-from patches import profile_filter
+from patches import profile_filter, snapshot_sharing
 
 if __name__ == "__main__":
     profile_filter.apply()
+    snapshot_sharing.apply()
     sys.exit(main())

@@ -19,6 +19,7 @@ FIELDS = {
     "InstanceSpecification.InstanceId": "instance",
     "NetworkAclId": "network-acl",
     "NetworkInterfaceId": "network-interface",
+    "PrefixListId": "prefix-list",
     "SecurityGroupId": "security-group",
     "SecurityGroupRuleId": "security-group-rule",
     "SnapshotId": "snapshot",
@@ -31,7 +32,8 @@ PREFIXES = {"acl": "network-acl", "ami": "image", "eni": "network-interface", "i
             "sgr": "security-group-rule", "snap": "snapshot", "subnet": "subnet", "vol": "volume", "vpc": "vpc"}
 CREATED = {"CopySnapshot": ["snapshot"], "CreateSecurityGroup": ["security-group"], "CreateSnapshot": ["snapshot"],
            "CreateSnapshots": ["snapshot"]}
-EXCEPTIONS = {"DescribeInstanceAttribute"}  # of the reads without a resource level
+EXCEPTIONS = {"DescribeImageAttribute", "DescribeInstanceAttribute", "DescribeSnapshotAttribute",
+              "GetManagedPrefixListEntries"}  # of the reads without a resource level
 
 
 def apply():
