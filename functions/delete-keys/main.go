@@ -132,6 +132,17 @@ func ids(identity action.State) []string {
 	return out
 }
 
+// Whole counts approved keys that are gone as they were approved.
+func (d deletion) Whole(approved, now action.State) action.State {
+	out := maps.Clone(now)
+	for _, id := range ids(approved) {
+		if _, left := now[id+status]; !left {
+			out[id+"/created"], out[id+status] = approved[id+"/created"], approved[id+status]
+		}
+	}
+	return out
+}
+
 // Destroys says which keys go.
 func (d deletion) Destroys(c action.Call, identity action.State) []string {
 	var out []string

@@ -70,7 +70,7 @@ func NewInstance(t *testing.T, e *Engine, l Launch) *Instance {
 		l.Network = &n
 	}
 	in := &ec2.RunInstancesInput{
-		ImageId: aws.String("ami-12c6146b"), InstanceType: types.InstanceTypeT3Micro, MinCount: aws.Int32(1), MaxCount: aws.Int32(1), DisableApiTermination: &l.Protected,
+		ImageId: aws.String("ami-12c6146b"), InstanceType: types.InstanceTypeT3Micro, MinCount: aws.Int32(1), MaxCount: aws.Int32(1),
 	}
 	if l.Ends {
 		in.InstanceInitiatedShutdownBehavior = types.ShutdownBehaviorTerminate
@@ -87,6 +87,9 @@ func NewInstance(t *testing.T, e *Engine, l Launch) *Instance {
 	}
 	out := &Instance{e: e, ID: *Must(api.RunInstances(ctx, in))(t).Instances[0].InstanceId}
 	out.ARN = fmt.Sprintf("arn:aws:ec2:%s:%s:instance/%s", Region, Account, out.ID)
+	if l.Protected { // moto passes over it in RunInstances
+		Must(api.ModifyInstanceAttribute(ctx, &ec2.ModifyInstanceAttributeInput{InstanceId: &out.ID, DisableApiTermination: &types.AttributeBooleanValue{Value: aws.Bool(true)}}))(t)
+	}
 	made := out.read(t)
 	for _, n := range made.NetworkInterfaces {
 		out.Interfaces = append(out.Interfaces, *n.NetworkInterfaceId)

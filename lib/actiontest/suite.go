@@ -148,6 +148,22 @@ func states(t *testing.T, factors []Factor) []Choice {
 	return out
 }
 
+// spread gives so many of the numbers 1 to n, the first and the last among them; all of them in scripts/test long. That a function may
+// die at any point at all, also while it looks and writes, is proven on the fakes.
+func spread(n, of int) []int {
+	if n <= of || States() > 5 {
+		of = n
+	}
+	var out []int
+	for i := range of {
+		if of == 1 {
+			return []int{n}
+		}
+		out = append(out, 1+i*(n-1)/(of-1))
+	}
+	return out
+}
+
 // OnTheEngine runs them.
 func OnTheEngine(t *testing.T, s Suite) {
 	e := NewEngine(t, s.Action)
@@ -197,19 +213,21 @@ func OnTheEngine(t *testing.T, s Suite) {
 	})
 
 	run("crash and retry", func(t *testing.T) {
-		points := 0
-		for ; ; points++ {
+		y := usual(t)
+		y.contains()
+		changes := len(e.Wire.Changed)
+		restores := 0
+		if !s.NoUndo {
+			e.Wire.Changed = nil
+			y.does(incident.Undo, incident.Restored)
+			restores = len(e.Wire.Changed)
+		}
+		for _, n := range spread(changes, 4) {
 			y := usual(t)
 			before := y.Stands()
-			at, err := e.killedAfter(y.World, y.request(incident.Apply), points+1)
-			if at == "" {
-				if err != nil {
-					t.Error(err)
-				}
-				break
-			}
-			if err == nil {
-				t.Fatalf("killed after %s: no error", at)
+			at, err := e.killedAfter(y.World, y.request(incident.Apply), n)
+			if at == "" || err == nil {
+				t.Fatalf("not killed after change %d of %d: %v", n, changes, err)
 			}
 			t.Log("killed after", at)
 			y.contains()
@@ -217,25 +235,21 @@ func OnTheEngine(t *testing.T, s Suite) {
 				y.undone(before)
 			}
 		}
-		for undo := 1; !s.NoUndo; undo++ {
+		for _, n := range spread(restores, 2) {
 			y := usual(t)
 			before := y.Stands()
 			y.contains()
-			at, _ := e.killedAfter(y.World, y.request(incident.Undo), undo)
-			if at == "" {
-				break
+			at, err := e.killedAfter(y.World, y.request(incident.Undo), n)
+			if at == "" || err == nil {
+				t.Fatalf("the undo was not killed after change %d of %d: %v", n, restores, err)
 			}
-			points++
 			t.Log("the undo killed after", at)
 			if got := y.Must(y.request(incident.Undo)); got.Outcome != incident.Restored {
 				t.Errorf("the undo again is %s (%s)", got.Outcome, got.Reason)
 			}
 			y.same("after the undo it is not as before", before)
 		}
-		if points == 0 {
-			t.Error("it was never killed")
-		}
-		t.Logf("killed after %d changing calls", points)
+		t.Logf("killed after %d of %d changing calls, and %d of %d of the undo", len(spread(changes, 4)), changes, len(spread(restores, 2)), restores)
 	})
 
 	run("gone", func(t *testing.T) {

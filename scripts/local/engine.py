@@ -16,6 +16,7 @@ ORDER = (
     "data_resources",
     "message_resources",
     "identity_resources",
+    "balancer_resources",
     "principal_arn",
     "secure_transport",
     "source_identity",

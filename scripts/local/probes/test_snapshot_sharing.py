@@ -1,9 +1,6 @@
-from conftest import MEMBER
-
-
 def shared(platform):
     """With whom a snapshot is shared after two are added and one is removed again."""
-    ec2 = platform.client("ec2", MEMBER)
+    ec2 = platform.moto("ec2")
     volume = ec2.create_volume(AvailabilityZone="us-east-1a", Size=1)["VolumeId"]
     snapshot, sharing = ec2.create_snapshot(VolumeId=volume)["SnapshotId"], "createVolumePermission"
     for change in ({"Add": [{"UserId": "333333333333"}, {"UserId": "444455556666"}]}, {"Add": [{"Group": "all"}]},
