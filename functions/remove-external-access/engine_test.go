@@ -101,6 +101,7 @@ func TestDocumentsOnTheEngine(t *testing.T) {
 					return ""
 				},
 				Change: func() { put(own, allow("New", `{"AWS":"`+partners+`"}`)) },
+				Undo:   func() { put(statements...) },
 				Delete: remove,
 				Role:   account.Data, Lacks: []string{lacks}, On: []string{target},
 			}

@@ -211,11 +211,11 @@ func (r *run) stays(ctx context.Context, c Containment) (State, error) {
 		if look == 5 {
 			return nil, nil
 		}
-		if err := pause(ctx, settle/5); err != nil {
+		if err := r.pause(ctx, settle/5); err != nil {
 			return nil, err
 		}
 	}
-	if err := pause(ctx, settle); err != nil {
+	if err := r.pause(ctx, settle); err != nil {
 		return nil, err
 	}
 	s, err := c.Observe(ctx, r.call)

@@ -132,7 +132,7 @@ func (r *run) destroy(ctx context.Context, d Destruction) error {
 			r.before = identity
 			return err
 		}
-		if err := pause(ctx, settle); err != nil {
+		if err := r.pause(ctx, settle); err != nil {
 			return err
 		}
 	}

@@ -35,6 +35,8 @@ type World struct {
 	Store *ledger.Memory
 	name  string
 	do    func(context.Context, incident.Request) (incident.Result, error)
+	// settling, where set, is called while the action waits whether the resource stays contained, as somebody acts in that time.
+	settling func()
 }
 
 // New gives a world in mode act, with a settle time of a millisecond.
@@ -54,7 +56,11 @@ func empty(t *testing.T, name string) *World {
 
 // spine runs actions in the world. Where something is to be destroyed, alice and bob decide.
 func (w *World) spine(settle time.Duration) *action.Spine {
-	return action.NewSpine(w.Store, installation(settle))
+	return action.NewSpine(w.Store, installation(settle)).Meanwhile(func(d time.Duration) {
+		if d == settle && w.settling != nil {
+			w.settling()
+		}
+	})
 }
 
 func installation(settle time.Duration) *setting.Installation {

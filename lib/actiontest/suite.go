@@ -27,8 +27,8 @@ type Subject struct {
 	Stands func() any
 	// Open says what of it is not contained, as its owner sees it; "" where nothing is.
 	Open func() string
-	// Change changes what is contained, as somebody does who is in the way or undoes it.
-	Change func()
+	// Change changes what is contained, as somebody does who is in the way. Undo undoes it; nil where Change does.
+	Change, Undo func()
 	// Delete deletes it.
 	Delete func()
 	// Lacks are the rights that the tests of denial take from the role: of a resource of several parts, those on one part.
@@ -322,6 +322,19 @@ func OnTheEngine(t *testing.T, s Suite) {
 			t.Errorf("by force it is %s (%s)", got.Outcome, got.Reason)
 		}
 		y.same("by force it is not as before", before)
+	})
+
+	run("undone while it settles", func(t *testing.T) {
+		adversary := func() Adversary {
+			y := usual(t)
+			undo := y.Undo
+			if undo == nil {
+				undo = y.Change
+			}
+			return Adversary{World: y.World, Target: y.Target, With: y.With, Undo: undo, Contained: func() bool { return y.Open() == "" }}
+		}
+		undoneOnce(t, adversary())
+		undoneAlways(t, adversary())
 	})
 
 	for _, c := range states(t, s.Factors) {
