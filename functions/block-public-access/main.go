@@ -142,12 +142,16 @@ func (b blocking) Notes(c action.Call, _ action.State) []string { return b.grant
 
 func main() {
 	b := boot.Load()
-	access := b.Access()
+	boot.Start(action.NewSpine(b.Store(), b.Installation()).Containing("block-public-access", wired(b.Access())))
+}
+
+// wired is the action with the roles of accounts that it takes.
+func wired(access account.Access) blocking {
 	client := func(ctx context.Context, role account.Role, c action.Call, actions ...string) (*s3.Client, error) {
 		cfg, err := access.Config(ctx, role, c.Scope(), account.Statement{Actions: actions, Resources: []string{c.Target.ARN}})
 		return s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = cfg.BaseEndpoint != nil }), err
 	}
-	boot.Start(action.NewSpine(b.Store(), b.Installation()).Containing("block-public-access", blocking{
+	return blocking{
 		reads: func(ctx context.Context, c action.Call) (reads, error) {
 			return client(ctx, account.Read, c, "s3:GetBucketPublicAccessBlock", "s3:GetBucketTagging", "s3:GetBucketPolicy", "s3:GetBucketAcl")
 		},
@@ -156,5 +160,5 @@ func main() {
 			return client(ctx, account.Data, c, "s3:PutBucketPublicAccessBlock")
 		},
 		grants: &grants{},
-	}))
+	}
 }

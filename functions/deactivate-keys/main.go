@@ -21,6 +21,7 @@ import (
 	"firebreak/lib/action"
 	"firebreak/lib/boot"
 	"firebreak/lib/channel"
+	"firebreak/lib/ledger"
 	"firebreak/lib/principal"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -168,10 +169,14 @@ func (d deactivation) Notes(c action.Call, s action.State) []string {
 
 func main() {
 	b := boot.Load()
-	access := b.Access()
-	boot.Start(action.NewSpine(b.Store(), b.Installation()).Containing("deactivate-keys", deactivation{
+	boot.Start(action.NewSpine(b.Store(), b.Installation()).Containing("deactivate-keys", wired(b.Store(), channel.NewTopic(sns.NewFromConfig(b.AWS), b.Env("TOPIC")), b.Access())))
+}
+
+// wired is the action with the roles of accounts that it takes.
+func wired(store ledger.Store, people teller, access account.Access) deactivation {
+	return deactivation{
 		reads: func(ctx context.Context, c action.Call) (reads, error) {
-			cfg, err := access.Config(ctx, account.Read, c.Scope(), account.Statement{Actions: []string{"iam:ListAccessKeys"}, Resources: principal.ARNs(c.Target)})
+			cfg, err := access.Config(ctx, account.Read, c.Scope(), account.Statement{Actions: []string{"iam:ListAccessKeys"}, Resources: principal.Looking(c.Target)})
 			return iam.NewFromConfig(cfg), err
 		},
 		changes: func(ctx context.Context, c action.Call) (changes, error) {
@@ -179,7 +184,7 @@ func main() {
 			return iam.NewFromConfig(cfg), err
 		},
 		rotation: &rotation{
-			store: b.Store(), people: channel.NewTopic(sns.NewFromConfig(b.AWS), b.Env("TOPIC")),
+			store: store, people: people,
 			reads: func(ctx context.Context, c action.Call) (secretReads, error) {
 				cfg, err := access.Config(ctx, account.Read, c.Scope(), account.Statement{Actions: []string{"secretsmanager:ListSecrets"}, Resources: []string{"*"}}) // no resource level
 				return secretsmanager.NewFromConfig(cfg), err
@@ -189,5 +194,5 @@ func main() {
 				return secretsmanager.NewFromConfig(cfg), err
 			},
 		},
-	}))
+	}
 }

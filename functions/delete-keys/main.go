@@ -132,6 +132,17 @@ func ids(identity action.State) []string {
 	return out
 }
 
+// Whole counts approved keys that are gone as they were approved.
+func (d deletion) Whole(approved, now action.State) action.State {
+	out := maps.Clone(now)
+	for _, id := range ids(approved) {
+		if _, left := now[id+status]; !left {
+			out[id+"/created"], out[id+status] = approved[id+"/created"], approved[id+status]
+		}
+	}
+	return out
+}
+
 // Destroys says which keys go.
 func (d deletion) Destroys(c action.Call, identity action.State) []string {
 	var out []string
@@ -199,7 +210,7 @@ func (d deletion) Destroyed(ctx context.Context, c action.Call) (bool, error) {
 
 // looking are the statements of a session that looks.
 func looking(c action.Call) []account.Statement {
-	return []account.Statement{{Actions: []string{"iam:GetUser", "iam:ListAccessKeys", "iam:GetAccessKeyLastUsed"}, Resources: principal.ARNs(c.Target)}}
+	return []account.Statement{{Actions: []string{"iam:GetUser", "iam:ListAccessKeys", "iam:GetAccessKeyLastUsed"}, Resources: principal.Looking(c.Target)}}
 }
 
 // changing are those of one that changes.
@@ -209,9 +220,13 @@ func changing(c action.Call) []account.Statement {
 
 func main() {
 	b := boot.Load()
-	access := b.Access()
-	boot.Start(action.NewSpine(b.Store(), b.Installation()).Eradicating("delete-keys", deletion{
-		store: b.Store(),
+	boot.Start(action.NewSpine(b.Store(), b.Installation()).Eradicating("delete-keys", wired(b.Store(), b.Access())))
+}
+
+// wired is the action with the roles of accounts that it takes.
+func wired(store ledger.Store, access account.Access) deletion {
+	return deletion{
+		store: store,
 		reads: func(ctx context.Context, c action.Call) (reads, error) {
 			cfg, err := access.Config(ctx, account.Read, c.Scope(), looking(c)...)
 			return iam.NewFromConfig(cfg), err
@@ -227,5 +242,5 @@ func main() {
 			return iam.NewFromConfig(cfg), err
 		},
 		used: &sync.Map{},
-	}))
+	}
 }

@@ -311,13 +311,22 @@ func TestAnAttackSequenceNamesTheUser(t *testing.T) {
 	}
 }
 
-// A function that dies at any call: the next run deletes, or finds deleted.
+// A function that dies at any call: the next run deletes, or finds deleted, also where one of two keys is gone already.
 func TestKilledAnywhere(t *testing.T) {
+	t.Run("of one key", func(t *testing.T) { killedAnywhere(t, named(one)) })
+	t.Run("of both", func(t *testing.T) { killedAnywhere(t, nil) })
+}
+
+func killedAnywhere(t *testing.T, with map[string]string) {
 	points := 0
 	for {
 		f := newFake()
+		if with == nil {
+			f.keys[two] = types.StatusTypeInactive
+			f.finding.Resource.AccessKeyDetails.AccessKeyId = nil
+		}
 		w := newWorld(t, f)
-		req := w.Approve(ask(w, incident.Apply, user, named(one)))
+		req := w.Approve(ask(w, incident.Apply, user, with))
 		at, err := actiontest.Kill(w, &f.Wire, req, points+1)
 		if at == "" {
 			break
@@ -326,7 +335,7 @@ func TestKilledAnywhere(t *testing.T) {
 		if err == nil {
 			t.Errorf("killed at %s: no error", at)
 		}
-		if got := w.Must(req); !got.Verified || got.Outcome != incident.Applied && got.Outcome != incident.Gone || f.keys[one] != "" || f.keys[two] == "" {
+		if got := w.Must(req); !got.Verified || got.Outcome != incident.Applied && got.Outcome != incident.Gone || f.keys[one] != "" || (f.keys[two] == "") != (with == nil) {
 			t.Errorf("killed at %s, again: %s, keys %v", at, got.Outcome, f.keys)
 		}
 	}

@@ -216,11 +216,15 @@ type clients struct {
 
 func main() {
 	b := boot.Load()
-	access := b.Access()
+	boot.Start(action.NewSpine(b.Store(), b.Installation()).Containing("encrypt-bucket", wired(b.Access())))
+}
+
+// wired is the action with the roles of accounts that it takes.
+func wired(access account.Access) encryption {
 	buckets := func(cfg aws.Config) *s3.Client {
 		return s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = cfg.BaseEndpoint != nil })
 	}
-	boot.Start(action.NewSpine(b.Store(), b.Installation()).Containing("encrypt-bucket", encryption{
+	return encryption{
 		reads: func(ctx context.Context, c action.Call) (reads, error) {
 			cfg, err := access.Config(ctx, account.Read, c.Scope(), looking(c)...)
 			return clients{buckets(cfg), kms.NewFromConfig(cfg)}, err
@@ -230,5 +234,5 @@ func main() {
 			return buckets(cfg), err
 		},
 		seen: &sync.Map{},
-	}))
+	}
 }

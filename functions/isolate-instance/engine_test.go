@@ -5,104 +5,160 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"firebreak/lib/account"
 	"firebreak/lib/action"
 	"firebreak/lib/actiontest"
-	"firebreak/lib/incident"
+	"firebreak/lib/ledger"
+	"firebreak/lib/setting"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
-	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	classic "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancing"
 	classictypes "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancing/types"
 	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 	elbtypes "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
 )
 
-// An instance of an Auto Scaling group, behind a target group and a classic balancer.
-func TestPlaceOnTheEngine(t *testing.T) {
-	cfg, ctx := actiontest.Engine(t), t.Context()
-	machines, scaler, balancer, old := ec2.NewFromConfig(cfg), autoscaling.NewFromConfig(cfg), elb.NewFromConfig(cfg), classic.NewFromConfig(cfg)
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	id := fmt.Sprintf("clinic-%d", time.Now().UnixNano()%1e9)
-	subnets, err := machines.DescribeSubnets(ctx, &ec2.DescribeSubnetsInput{})
-	must(err)
-	image, err := machines.RegisterImage(ctx, &ec2.RegisterImageInput{Name: &id, RootDeviceName: aws.String("/dev/sda1")})
-	must(err)
-	_, err = scaler.CreateLaunchConfiguration(ctx, &autoscaling.CreateLaunchConfigurationInput{LaunchConfigurationName: &id, ImageId: image.ImageId, InstanceType: aws.String("t3.micro")})
-	must(err)
-	group, err := balancer.CreateTargetGroup(ctx, &elb.CreateTargetGroupInput{Name: &id, Protocol: elbtypes.ProtocolEnumHttp, Port: aws.Int32(80), VpcId: subnets.Subnets[0].VpcId, TargetType: elbtypes.TargetTypeEnumInstance})
-	must(err)
-	arn := group.TargetGroups[0].TargetGroupArn
-	_, err = old.CreateLoadBalancer(ctx, &classic.CreateLoadBalancerInput{LoadBalancerName: &id, AvailabilityZones: []string{"us-east-1a"},
-		Listeners: []classictypes.Listener{{InstancePort: aws.Int32(80), LoadBalancerPort: 80, Protocol: aws.String("http")}}})
-	must(err)
-	_, err = scaler.CreateAutoScalingGroup(ctx, &autoscaling.CreateAutoScalingGroupInput{AutoScalingGroupName: &id, LaunchConfigurationName: &id, MinSize: aws.Int32(1), MaxSize: aws.Int32(4), DesiredCapacity: aws.Int32(2),
-		VPCZoneIdentifier: subnets.Subnets[0].SubnetId, TargetGroupARNs: []string{*arn}})
-	must(err)
-	groups, err := scaler.DescribeAutoScalingGroups(ctx, &autoscaling.DescribeAutoScalingGroupsInput{AutoScalingGroupNames: []string{id}})
-	must(err)
-	instance := groups.AutoScalingGroups[0].Instances[0].InstanceId
-	_, err = old.RegisterInstancesWithLoadBalancer(ctx, &classic.RegisterInstancesWithLoadBalancerInput{LoadBalancerName: &id, Instances: []classictypes.Instance{{InstanceId: instance}}})
-	must(err)
-	_, err = balancer.RegisterTargets(ctx, &elb.RegisterTargetsInput{TargetGroupArn: arn, Targets: []elbtypes.TargetDescription{{Id: instance, Port: aws.Int32(8080)}}})
-	must(err)
-
-	act := isolation{
-		reads:   func(context.Context, action.Call) (reads, error) { return machines, nil },
-		changes: func(context.Context, action.Call, ...account.Statement) (changes, error) { return machines, nil },
-		looks:   func(context.Context, action.Call) (looks, error) { return looks{scaler, balancer, old}, nil },
-		moves: func(context.Context, action.Call, ...account.Statement) (moves, error) {
-			return moves{scaler, balancer, old}, nil
+func TestOnTheEngine(t *testing.T) {
+	either := []any{false, true}
+	var shared *actiontest.Network
+	var pool []string
+	actiontest.OnTheEngine(t, actiontest.Suite{
+		Action: "isolate-instance",
+		Act: func(_ ledger.Store, _ *setting.Installation, access account.Access) action.Containment {
+			return wired(access)
 		},
-		remarks: &sync.Map{}, found: &sync.Map{},
-	}
-	stands := func() any {
-		out := map[string]any{}
-		in, err := machines.DescribeNetworkInterfaces(ctx, &ec2.DescribeNetworkInterfacesInput{Filters: []types.Filter{{Name: aws.String("attachment.instance-id"), Values: []string{*instance}}}})
-		must(err)
-		for _, n := range in.NetworkInterfaces {
-			var worn []string
-			for _, g := range n.Groups {
-				worn = append(worn, *g.GroupId)
+		Factors: []actiontest.Factor{
+			{Name: "interfaces", Levels: []any{1, 2, 3, 4}},
+			{Name: "groups", Levels: []any{1, 2, 5, 16}},
+			{Name: "dual stack", Levels: either},
+			{Name: "volumes", Levels: []any{1, 3}},
+			{Name: "protected", Levels: either}, {Name: "ends", Levels: either}, {Name: "keeps", Levels: either},
+			{Name: "place", Levels: []any{"none", "scaling", "at its minimum", "balancers"}},
+			{Name: "in a new network", Levels: either},
+		},
+		Usual: actiontest.Choice{"interfaces": 3, "groups": 2, "dual stack": true, "volumes": 2, "protected": false, "ends": true, "keeps": false, "place": "none", "in a new network": true},
+		Make: func(t *testing.T, e *actiontest.Engine, c actiontest.Choice) actiontest.Subject {
+			network, groups := actiontest.NewNetwork(t, e), []string(nil)
+			if c.Is("in a new network") {
+				for range c.Number("groups") + 1 {
+					groups = append(groups, network.Group(t, e))
+				}
+			} else {
+				if shared == nil {
+					shared = &network
+					for range 20 {
+						pool = append(pool, network.Group(t, e))
+					}
+				}
+				network, groups = *shared, pool
 			}
-			out[*n.NetworkInterfaceId] = slices.Sorted(slices.Values(worn))
-		}
-		scaled, err := scaler.DescribeAutoScalingInstances(ctx, &autoscaling.DescribeAutoScalingInstancesInput{InstanceIds: []string{*instance}})
-		must(err)
-		groups, err := scaler.DescribeAutoScalingGroups(ctx, &autoscaling.DescribeAutoScalingGroupsInput{AutoScalingGroupNames: []string{id}})
-		must(err)
-		out["scaling"] = fmt.Sprintf("%s %d", *scaled.AutoScalingInstances[0].LifecycleState, *groups.AutoScalingGroups[0].DesiredCapacity)
-		health, err := balancer.DescribeTargetHealth(ctx, &elb.DescribeTargetHealthInput{TargetGroupArn: arn})
-		must(err)
-		for _, h := range health.TargetHealthDescriptions {
-			if *h.Target.Id == *instance && h.TargetHealth.State != elbtypes.TargetHealthStateEnumDraining {
-				out[fmt.Sprintf("target %d", *h.Target.Port)] = true
+			launch := actiontest.Launch{Network: &network, DualStack: c.Is("dual stack"), Volumes: c.Number("volumes"), Protected: c.Is("protected"), Ends: c.Is("ends"), Keeps: c.Is("keeps")}
+			for i := range c.Number("interfaces") {
+				var worn []string
+				for n := range c.Number("groups") {
+					worn = append(worn, groups[(i+n)%len(groups)])
+				}
+				launch.Interfaces = append(launch.Interfaces, worn)
 			}
-		}
-		b, err := old.DescribeLoadBalancers(ctx, &classic.DescribeLoadBalancersInput{LoadBalancerNames: []string{id}})
-		must(err)
-		out["classic"] = len(b.LoadBalancerDescriptions[0].Instances)
-		return out
-	}
-	t.Log(stands())
-	actiontest.RoundTrip(t, actiontest.New(t, "isolate-instance", act), "arn:aws:ec2:us-east-1:222222222222:instance/"+*instance, nil, stands, func(got incident.Result) {
-		now := stands().(map[string]any)
-		if !strings.HasPrefix(now["scaling"].(string), "Standby") || now["target 80"] != nil || now["target 8080"] != nil || now["classic"] != 0 {
-			t.Errorf("%s, but %v", got.Outcome, now)
-		}
-		t.Log(got.Changes)
+			in := actiontest.NewInstance(t, e, launch)
+			serves, open := serve(t, e, in, network, c.Text("place"))
+			return actiontest.Subject{
+				Target: in.ARN,
+				Stands: func() any {
+					out := in.State(t)
+					maps.Copy(out, serves())
+					return out
+				},
+				Open: func() string {
+					s := in.State(t)
+					list := []string{in.Reachable(t), open()}
+					if s["protected"] != true || s["shutdown"] != "stop" {
+						list = append(list, fmt.Sprintf("protected %v, a shutdown means %v", s["protected"], s["shutdown"]))
+					}
+					for _, v := range in.Volumes {
+						if s[v+" goes with it"] == true {
+							list = append(list, v+" goes with it")
+						}
+					}
+					return strings.Join(slices.DeleteFunc(list, func(s string) bool { return s == "" }), "; ")
+				},
+				Change: func() {
+					actiontest.Must(ec2.NewFromConfig(e.Owner).ModifyNetworkInterfaceAttribute(t.Context(), &ec2.ModifyNetworkInterfaceAttributeInput{NetworkInterfaceId: &in.Interfaces[0], Groups: groups[:1]}))(t)
+				},
+				Delete: in.Terminate(t),
+				// the second of three interfaces
+				Role: account.Network, Lacks: []string{"ec2:ModifyNetworkInterfaceAttribute"}, On: []string{"arn:aws:ec2:us-east-1:" + actiontest.Account + ":network-interface/" + in.Interfaces[1%len(in.Interfaces)]},
+			}
+		},
 	})
+}
+
+// serve puts an instance behind balancers or into an Auto Scaling group. serves reads where it is, open says where it serves.
+func serve(t *testing.T, e *actiontest.Engine, in *actiontest.Instance, n actiontest.Network, where string) (serves func() map[string]any, open func() string) {
+	t.Helper()
+	ctx, id := t.Context(), actiontest.Name("clinic")
+	switch where {
+	case "scaling", "at its minimum":
+		api := autoscaling.NewFromConfig(e.Owner)
+		actiontest.Must(api.CreateLaunchConfiguration(ctx, &autoscaling.CreateLaunchConfigurationInput{LaunchConfigurationName: &id, ImageId: aws.String("ami-12c6146b"), InstanceType: aws.String("t3.micro")}))(t)
+		actiontest.Must(api.CreateAutoScalingGroup(ctx, &autoscaling.CreateAutoScalingGroupInput{AutoScalingGroupName: &id, LaunchConfigurationName: &id, MinSize: aws.Int32(0), MaxSize: aws.Int32(4), DesiredCapacity: aws.Int32(0), AvailabilityZones: []string{"us-east-1a"}}))(t)
+		actiontest.Must(api.AttachInstances(ctx, &autoscaling.AttachInstancesInput{AutoScalingGroupName: &id, InstanceIds: []string{in.ID}}))(t)
+		if where == "at its minimum" {
+			actiontest.Must(api.UpdateAutoScalingGroup(ctx, &autoscaling.UpdateAutoScalingGroupInput{AutoScalingGroupName: &id, MinSize: aws.Int32(1)}))(t)
+		}
+		t.Cleanup(func() {
+			api.DeleteAutoScalingGroup(context.Background(), &autoscaling.DeleteAutoScalingGroupInput{AutoScalingGroupName: &id, ForceDelete: aws.Bool(true)})
+		})
+		state := func() string {
+			scaled := actiontest.Must(api.DescribeAutoScalingInstances(ctx, &autoscaling.DescribeAutoScalingInstancesInput{InstanceIds: []string{in.ID}}))(t).AutoScalingInstances
+			if len(scaled) == 0 {
+				return "none"
+			}
+			return *scaled[0].LifecycleState
+		}
+		return func() map[string]any { return map[string]any{"scaling": state()} }, func() string {
+			if s := state(); !strings.HasPrefix(s, "Standby") && s != "EnteringStandby" && s != "none" {
+				return "Auto Scaling has it " + s
+			}
+			return ""
+		}
+	case "balancers":
+		api, old := elb.NewFromConfig(e.Owner), classic.NewFromConfig(e.Owner)
+		group := actiontest.Must(api.CreateTargetGroup(ctx, &elb.CreateTargetGroupInput{Name: &id, Protocol: elbtypes.ProtocolEnumHttp, Port: aws.Int32(80), VpcId: &n.VPC, TargetType: elbtypes.TargetTypeEnumInstance}))(t).TargetGroups[0].TargetGroupArn
+		actiontest.Must(old.CreateLoadBalancer(ctx, &classic.CreateLoadBalancerInput{LoadBalancerName: &id, AvailabilityZones: []string{"us-east-1a"},
+			Listeners: []classictypes.Listener{{InstancePort: aws.Int32(80), LoadBalancerPort: 80, Protocol: aws.String("http")}}}))(t)
+		actiontest.Must(old.RegisterInstancesWithLoadBalancer(ctx, &classic.RegisterInstancesWithLoadBalancerInput{LoadBalancerName: &id, Instances: []classictypes.Instance{{InstanceId: &in.ID}}}))(t)
+		actiontest.Must(api.RegisterTargets(ctx, &elb.RegisterTargetsInput{TargetGroupArn: group, Targets: []elbtypes.TargetDescription{{Id: &in.ID}, {Id: &in.ID, Port: aws.Int32(8080)}}}))(t)
+		t.Cleanup(func() { // each is looked at by every isolation
+			api.DeleteTargetGroup(context.Background(), &elb.DeleteTargetGroupInput{TargetGroupArn: group})
+			old.DeleteLoadBalancer(context.Background(), &classic.DeleteLoadBalancerInput{LoadBalancerName: &id})
+		})
+		state := func() map[string]any {
+			out := map[string]any{}
+			for _, h := range actiontest.Must(api.DescribeTargetHealth(ctx, &elb.DescribeTargetHealthInput{TargetGroupArn: group}))(t).TargetHealthDescriptions {
+				if *h.Target.Id == in.ID && h.TargetHealth.State != elbtypes.TargetHealthStateEnumDraining {
+					out[fmt.Sprintf("target at port %d", *h.Target.Port)] = true
+				}
+			}
+			b := actiontest.Must(old.DescribeLoadBalancers(ctx, &classic.DescribeLoadBalancersInput{LoadBalancerNames: []string{id}}))(t)
+			if len(b.LoadBalancerDescriptions[0].Instances) > 0 {
+				out["classic balancer"] = true
+			}
+			return out
+		}
+		return state, func() string {
+			if s := state(); len(s) > 0 {
+				return fmt.Sprint("it serves behind ", s)
+			}
+			return ""
+		}
+	}
+	return func() map[string]any { return nil }, func() string { return "" }
 }

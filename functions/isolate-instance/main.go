@@ -60,8 +60,12 @@ type isolation struct {
 
 func main() {
 	b := boot.Load()
-	access := b.Access()
-	boot.Start(action.NewSpine(b.Store(), b.Installation()).Containing("isolate-instance", isolation{
+	boot.Start(action.NewSpine(b.Store(), b.Installation()).Containing("isolate-instance", wired(b.Access())))
+}
+
+// wired is the action with the roles of accounts that it takes.
+func wired(access account.Access) isolation {
+	return isolation{
 		reads: func(ctx context.Context, c action.Call) (reads, error) {
 			cfg, err := access.Config(ctx, account.Read, c.Scope(), account.Statement{Actions: []string{
 				"ec2:DescribeInstances", "ec2:DescribeInstanceAttribute", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSecurityGroups",
@@ -84,7 +88,7 @@ func main() {
 			return moves{autoscaling.NewFromConfig(cfg), elb.NewFromConfig(cfg), classic.NewFromConfig(cfg)}, err
 		},
 		remarks: &sync.Map{}, found: &sync.Map{},
-	}))
+	}
 }
 
 // Observe reads interfaces with their groups, the attributes that guard the evidence, and the instance's place.

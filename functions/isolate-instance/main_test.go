@@ -43,6 +43,7 @@ type world struct {
 	lock  sync.Mutex
 	store *ledger.Memory
 	run   func(context.Context, incident.Request) (incident.Result, error)
+	act   isolation
 }
 
 func newWorld(t *testing.T) *world {
@@ -54,7 +55,7 @@ func newWorld(t *testing.T) *world {
 	w.ec2.AddInstance(name, "vol-0aaaaaaaaaaaaaaa1", "vol-0aaaaaaaaaaaaaaa2")
 	w.ec2.AddInterface(eni1, name, vpc, web)
 	w.ec2.AddInterface(eni2, name, vpc, db, web)
-	act := isolation{
+	w.act = isolation{
 		reads: func(context.Context, action.Call) (reads, error) {
 			return w.ec2.Session(account.Statement{Actions: []string{
 				"ec2:DescribeInstances", "ec2:DescribeInstanceAttribute", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSecurityGroups",
@@ -73,7 +74,7 @@ func newWorld(t *testing.T) *world {
 		remarks: &sync.Map{}, found: &sync.Map{},
 	}
 	in := setting.Installed{Action: setting.Action{SettleMilliseconds: 1, LeaseSeconds: 90}}
-	w.run = action.NewSpine(w.store, setting.Fixed(in)).Containing("isolate-instance", act)
+	w.run = action.NewSpine(w.store, setting.Fixed(in)).Containing("isolate-instance", w.act)
 	guard := ledger.Item[setting.Guard]{Key: setting.GuardKey, Value: setting.Defaults()}
 	guard.Value.Mode = setting.Act
 	req := request(incident.Apply)

@@ -241,8 +241,12 @@ func (q quarantine) Notes(c action.Call, s action.State) []string {
 
 func main() {
 	b := boot.Load()
-	access := b.Access()
-	boot.Start(action.NewSpine(b.Store(), b.Installation()).Containing("quarantine-principal", quarantine{
+	boot.Start(action.NewSpine(b.Store(), b.Installation()).Containing("quarantine-principal", wired(b.Access())))
+}
+
+// wired is the action with the roles of accounts that it takes.
+func wired(access account.Access) quarantine {
+	return quarantine{
 		reads: func(ctx context.Context, c action.Call) (reads, error) {
 			cfg, err := access.Config(ctx, account.Read, c.Scope(), looking(c)...)
 			return clients{iam.NewFromConfig(cfg), ec2.NewFromConfig(cfg)}, err
@@ -252,5 +256,5 @@ func main() {
 			return iam.NewFromConfig(cfg), err
 		},
 		seen: &sync.Map{},
-	}))
+	}
 }

@@ -12,7 +12,7 @@ import (
 // looking are the statements of a session that looks.
 func looking(c action.Call) []account.Statement {
 	w, _ := whoIs(c) // who is none of both has been refused before a session is taken
-	whom := principal.ARNs(c.Target)
+	whom := principal.Looking(c.Target)
 	all := []account.Statement{
 		{Actions: []string{"iam:GetPolicy", "iam:GetPolicyVersion"}, Resources: []string{w.policy}},
 		{Actions: []string{"iam:GetAccountSummary"}, Resources: []string{"*"}}, // no resource level

@@ -204,9 +204,13 @@ func (r removal) Notes(c action.Call, _ action.State) []string {
 
 func main() {
 	b := boot.Load()
-	access := b.Access()
-	boot.Start(action.NewSpine(b.Store(), b.Installation()).Containing("remove-external-access", removal{
-		store: b.Store(),
+	boot.Start(action.NewSpine(b.Store(), b.Installation()).Containing("remove-external-access", wired(b.Store(), b.Access())))
+}
+
+// wired is the action with the roles of accounts that it takes.
+func wired(store ledger.Store, access account.Access) removal {
+	return removal{
+		store: store,
 		reads: func(ctx context.Context, c action.Call) (reads, error) {
 			cfg, err := access.Config(ctx, account.Read, c.Scope(), looking(c)...)
 			return newClients(cfg), err
@@ -216,5 +220,5 @@ func main() {
 			return newClients(cfg), err
 		},
 		seen: &sync.Map{},
-	}))
+	}
 }

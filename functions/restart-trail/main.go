@@ -158,8 +158,12 @@ func changing(c action.Call) []account.Statement {
 
 func main() {
 	b := boot.Load()
-	access := b.Access()
-	boot.Start(action.NewSpine(b.Store(), b.Installation()).Containing("restart-trail", restart{
+	boot.Start(action.NewSpine(b.Store(), b.Installation()).Containing("restart-trail", wired(b.Access())))
+}
+
+// wired is the action with the roles of accounts that it takes.
+func wired(access account.Access) restart {
+	return restart{
 		reads: func(ctx context.Context, c action.Call) (reads, error) {
 			cfg, err := access.Config(ctx, account.Read, c.Scope(), looking(c)...)
 			return cloudtrail.NewFromConfig(cfg), err
@@ -169,5 +173,5 @@ func main() {
 			return cloudtrail.NewFromConfig(cfg), err
 		},
 		seen: &sync.Map{},
-	}))
+	}
 }

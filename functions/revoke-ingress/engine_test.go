@@ -3,16 +3,16 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"slices"
-	"sync"
+	"strings"
 	"testing"
-	"time"
 
+	"firebreak/lib/account"
 	"firebreak/lib/action"
 	"firebreak/lib/actiontest"
-	"firebreak/lib/incident"
+	"firebreak/lib/ledger"
+	"firebreak/lib/setting"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -20,73 +20,93 @@ import (
 )
 
 func TestOnTheEngine(t *testing.T) {
-	cfg := actiontest.Engine(t)
-	api := ec2.NewFromConfig(cfg)
-	vpcs, err := api.DescribeVpcs(t.Context(), &ec2.DescribeVpcsInput{})
-	if err != nil || len(vpcs.Vpcs) == 0 {
-		t.Fatal(err)
+	opened := map[string][]string{
+		"nothing":     nil,
+		"SSH":         {ssh},
+		"both":        {ssh, ssh6},
+		"halves":      {"tcp 22-22 from 0.0.0.0/1", "tcp 20-23 from 128.0.0.0/1", "tcp 3389-3389 from 8000::/1", "tcp 3389-3389 from ::/1"},
+		"all traffic": {"-1 from 0.0.0.0/0", "-1 from ::/0"},
 	}
-	list, err := api.CreateManagedPrefixList(t.Context(), &ec2.CreateManagedPrefixListInput{
-		PrefixListName: aws.String("everybody"), AddressFamily: aws.String("IPv4"), MaxEntries: aws.Int32(5), Entries: []types.AddPrefixListEntry{{Cidr: aws.String("0.0.0.0/0")}},
+	either := []any{false, true}
+	actiontest.OnTheEngine(t, actiontest.Suite{
+		Action: "revoke-ingress",
+		Act: func(_ ledger.Store, _ *setting.Installation, access account.Access) action.Containment {
+			return wired(access)
+		},
+		Factors: []actiontest.Factor{
+			{Name: "opened", Levels: []any{"nothing", "SSH", "both", "halves", "all traffic"}},
+			{Name: "other rules", Levels: []any{0, 3, 20, 56}},
+			{Name: "a list", Levels: either}, {Name: "described", Levels: either}, {Name: "tagged", Levels: either},
+		},
+		Usual: actiontest.Choice{"opened": "both", "other rules": 3, "a list": false, "described": true, "tagged": true},
+		Make: func(t *testing.T, e *actiontest.Engine, c actiontest.Choice) actiontest.Subject {
+			api, ctx := ec2.NewFromConfig(e.Owner), t.Context()
+			vpc := actiontest.Must(api.DescribeVpcs(ctx, &ec2.DescribeVpcsInput{}))(t).Vpcs[0].VpcId
+			id := *actiontest.Must(api.CreateSecurityGroup(ctx, &ec2.CreateSecurityGroupInput{GroupName: aws.String(actiontest.Name("clinic")), Description: aws.String("x"), VpcId: vpc}))(t).GroupId
+			rules := slices.Clone(opened[c.Text("opened")])
+			if c.Is("a list") {
+				list := actiontest.Must(api.CreateManagedPrefixList(ctx, &ec2.CreateManagedPrefixListInput{
+					PrefixListName: aws.String("everybody"), AddressFamily: aws.String("IPv4"), MaxEntries: aws.Int32(5), Entries: []types.AddPrefixListEntry{{Cidr: aws.String("0.0.0.0/0")}},
+				}))(t)
+				rules = append(rules, "tcp 5432-5432 from "+*list.PrefixList.PrefixListId)
+			}
+			for n := range c.Number("other rules") {
+				rules = append(rules, []string{
+					fmt.Sprintf("tcp 22-22 from 10.%d.0.0/16", n), fmt.Sprintf("udp %d-%d from 0.0.0.0/0", 5000+n, 5000+n), fmt.Sprintf("tcp 443-443 from 2001:db8:%x::/48", n),
+				}[n%3])
+			}
+			put := func(keys ...string) {
+				for i, key := range keys {
+					value := open
+					switch {
+					case c.Is("described") && c.Is("tagged") && i < 2:
+						value += ` {"description":"for the vendor","tags":{"owner":"clinic","until":"2027"}}`
+					case c.Is("described"):
+						value += ` {"description":"for the vendor"}`
+					}
+					in, err := call(id, key, value)
+					if err != nil {
+						t.Fatal(err)
+					}
+					actiontest.Must(api.AuthorizeSecurityGroupIngress(ctx, in))(t)
+				}
+			}
+			put(rules...)
+			read := func() (keys, all []string) {
+				for pages := ec2.NewDescribeSecurityGroupRulesPaginator(api, &ec2.DescribeSecurityGroupRulesInput{Filters: []types.Filter{{Name: aws.String("group-id"), Values: []string{id}}}}); pages.HasMorePages(); {
+					for _, r := range actiontest.Must(pages.NextPage(ctx))(t).SecurityGroupRules {
+						have := newRule(r)
+						keys = append(keys, have.key)
+						all = append(all, fmt.Sprintf("out %v %s %s", *r.IsEgress, have.key, have.value))
+					}
+				}
+				slices.Sort(all)
+				return keys, all
+			}
+			if _, all := read(); len(all) != len(rules)+1 {
+				t.Fatalf("the engine has %d rules of %d: %q", len(all), len(rules)+1, all)
+			}
+			return actiontest.Subject{
+				Target: "arn:aws:ec2:us-east-1:" + actiontest.Account + ":security-group/" + id,
+				Stands: func() any { _, all := read(); return all },
+				Open: func() string {
+					keys, all := read()
+					for _, key := range keys {
+						if slices.Contains(opened[c.Text("opened")], key) && !slices.ContainsFunc(all, func(s string) bool { return strings.HasPrefix(s, "out true "+key) }) {
+							return "there is " + key
+						}
+					}
+					if n := c.Number("other rules"); len(keys) != n+1 {
+						return fmt.Sprintf("%d rules are left, want the %d others and the one outwards: %q", len(keys), n, keys)
+					}
+					return ""
+				},
+				Change: func() { put(ssh) },
+				Delete: func() {
+					actiontest.Must(api.DeleteSecurityGroup(ctx, &ec2.DeleteSecurityGroupInput{GroupId: &id}))(t)
+				},
+				Role: account.Network, Lacks: []string{"ec2:RevokeSecurityGroupIngress"}, On: []string{"arn:aws:ec2:us-east-1:" + actiontest.Account + ":security-group/" + id},
+			}
+		},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, rules := range map[string][]string{
-		"one":         {ssh},
-		"both":        {ssh, ssh6, web, lan},
-		"halves":      {"tcp 22-22 from 0.0.0.0/1", "tcp 20-23 from 128.0.0.0/1", lan},
-		"all traffic": {"-1 from 0.0.0.0/0", "-1 from ::/0", "-1 from 10.0.0.0/8"},
-		"ranges":      {"tcp 0-65535 from 0.0.0.0/0", "udp 0-65535 from 0.0.0.0/0", "tcp 5980-5990 from ::/0"},
-		"a list":      {"tcp 3389-3389 from " + *list.PrefixList.PrefixListId, lan},
-		"none":        {web, lan},
-	} {
-		t.Run(name, func(t *testing.T) {
-			made, err := api.CreateSecurityGroup(t.Context(), &ec2.CreateSecurityGroupInput{
-				GroupName: aws.String(fmt.Sprintf("clinic-%d", time.Now().UnixNano())), Description: aws.String("x"), VpcId: vpcs.Vpcs[0].VpcId,
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			for i, key := range rules {
-				value := open
-				if i == 0 {
-					value += ` {"description":"for the vendor","tags":{"owner":"clinic"}}`
-				}
-				in, err := call(*made.GroupId, key, value)
-				if err == nil {
-					_, err = api.AuthorizeSecurityGroupIngress(t.Context(), in)
-				}
-				if err != nil {
-					t.Fatal(err)
-				}
-			}
-			r := revocation{
-				reads:   func(context.Context, action.Call) (reads, error) { return api, nil },
-				changes: func(context.Context, action.Call) (changes, error) { return api, nil },
-				seen:    &sync.Map{},
-			}
-			arn := "arn:aws:ec2:us-east-1:222222222222:security-group/" + *made.GroupId
-			stands := func() any {
-				v, err := r.look(t.Context(), action.Call{Target: incident.Target{ARN: arn, Service: "ec2", Resource: "security-group/" + *made.GroupId, Account: actiontest.Account}})
-				if err != nil {
-					t.Fatal(err)
-				}
-				var out []string
-				for _, have := range v.rules {
-					out = append(out, have.key+" "+have.value)
-				}
-				return slices.Sorted(slices.Values(out))
-			}
-			before := len(stands().([]string))
-			if before != len(rules) {
-				t.Fatalf("the engine has %q", stands())
-			}
-			actiontest.RoundTrip(t, actiontest.New(t, "revoke-ingress", r), arn, nil, stands, func(got incident.Result) {
-				if left := len(stands().([]string)); (left < before) != (name != "none") {
-					t.Errorf("%s: %d rules, then %d", got.Outcome, before, left)
-				}
-			})
-		})
-	}
 }

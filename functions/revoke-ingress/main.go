@@ -228,8 +228,12 @@ func changing(c action.Call) []account.Statement {
 
 func main() {
 	b := boot.Load()
-	access := b.Access()
-	boot.Start(action.NewSpine(b.Store(), b.Installation()).Containing("revoke-ingress", revocation{
+	boot.Start(action.NewSpine(b.Store(), b.Installation()).Containing("revoke-ingress", wired(b.Access())))
+}
+
+// wired is the action with the roles of accounts that it takes.
+func wired(access account.Access) revocation {
+	return revocation{
 		reads: func(ctx context.Context, c action.Call) (reads, error) {
 			cfg, err := access.Config(ctx, account.Read, c.Scope(), looking(c)...)
 			return ec2.NewFromConfig(cfg), err
@@ -239,5 +243,5 @@ func main() {
 			return ec2.NewFromConfig(cfg), err
 		},
 		seen: &sync.Map{},
-	}))
+	}
 }

@@ -172,11 +172,15 @@ type looking struct {
 
 func main() {
 	b := boot.Load()
-	access := b.Access()
-	boot.Start(action.NewSpine(b.Store(), b.Installation()).Containing("revoke-sessions", revocation{
+	boot.Start(action.NewSpine(b.Store(), b.Installation()).Containing("revoke-sessions", wired(b.Access())))
+}
+
+// wired is the action with the roles of accounts that it takes.
+func wired(access account.Access) revocation {
+	return revocation{
 		reads: func(ctx context.Context, c action.Call) (reads, error) {
 			cfg, err := access.Config(ctx, account.Read, c.Scope(),
-				account.Statement{Actions: []string{"iam:GetRole", "iam:GetRolePolicy", "iam:ListInstanceProfilesForRole"}, Resources: principal.ARNs(c.Target)},
+				account.Statement{Actions: []string{"iam:GetRole", "iam:GetRolePolicy", "iam:ListInstanceProfilesForRole"}, Resources: principal.Looking(c.Target)},
 				// DescribeInstances has no resource level.
 				account.Statement{Actions: []string{"ec2:DescribeInstances"}, Resources: []string{"*"}})
 			return looking{iam.NewFromConfig(cfg), ec2.NewFromConfig(cfg)}, err
@@ -187,5 +191,5 @@ func main() {
 			return iam.NewFromConfig(cfg), err
 		},
 		now: time.Now,
-	}))
+	}
 }

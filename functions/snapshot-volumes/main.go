@@ -45,8 +45,12 @@ type snapshots struct {
 
 func main() {
 	b := boot.Load()
-	access := b.Access()
-	boot.Start(action.NewSpine(b.Store(), b.Installation()).Containing("snapshot-volumes", snapshots{
+	boot.Start(action.NewSpine(b.Store(), b.Installation()).Containing("snapshot-volumes", wired(b.Access())))
+}
+
+// wired is the action with the roles of accounts that it takes.
+func wired(access account.Access) snapshots {
+	return snapshots{
 		reads: func(ctx context.Context, c action.Call) (reads, error) {
 			cfg, err := access.Config(ctx, account.Read, c.Scope(), account.Statement{
 				Actions: []string{"ec2:DescribeInstances", "ec2:DescribeSnapshots"}, Resources: []string{"*"}, // EC2 has no resource level for Describe
@@ -58,7 +62,7 @@ func main() {
 			return ec2.NewFromConfig(cfg), err
 		},
 		patience: 15 * time.Second,
-	}))
+	}
 }
 
 // field is the owned field of a volume.

@@ -38,13 +38,14 @@ type world struct {
 	ec2   *instancetest.EC2
 	store *ledger.Memory
 	run   func(context.Context, incident.Request) (incident.Result, error)
+	act   snapshots
 }
 
 func newWorld(t *testing.T, volumes ...string) *world {
 	t.Helper()
 	w := &world{t: t, ec2: instancetest.New(), store: ledger.NewMemory()}
 	w.ec2.AddInstance(name, volumes...)
-	act := snapshots{
+	w.act = snapshots{
 		reads: func(context.Context, action.Call) (reads, error) {
 			return w.ec2.Session(account.Statement{Actions: []string{"ec2:DescribeInstances", "ec2:DescribeSnapshots"}, Resources: []string{"*"}}), nil
 		},
@@ -57,7 +58,7 @@ func newWorld(t *testing.T, volumes ...string) *world {
 		patience: 30 * time.Millisecond,
 	}
 	in := setting.Installed{Action: setting.Action{SettleMilliseconds: 1, LeaseSeconds: 90}}
-	w.run = action.NewSpine(w.store, setting.Fixed(in)).Containing("snapshot-volumes", act)
+	w.run = action.NewSpine(w.store, setting.Fixed(in)).Containing("snapshot-volumes", w.act)
 	guard := ledger.Item[setting.Guard]{Key: setting.GuardKey, Value: setting.Defaults()}
 	guard.Value.Mode = setting.Act
 	w.must(ledger.Save(t.Context(), w.store, &guard))

@@ -35,9 +35,10 @@ func (s snapshots) Apply(ctx context.Context, c action.Call, _, _ action.State) 
 		if m.Ebs == nil {
 			continue
 		}
-		switch id, root := aws.ToString(m.Ebs.VolumeId), aws.ToString(m.DeviceName) == aws.ToString(in.RootDeviceName); {
+		id, root := aws.ToString(m.Ebs.VolumeId), aws.ToString(m.DeviceName) == aws.ToString(in.RootDeviceName)
+		targets = append(targets, instance.ARN(c.Target, "volume", id)) // AWS does not say that it asks for no right on what is left out
+		switch {
 		case now[field(id)] == "":
-			targets = append(targets, instance.ARN(c.Target, "volume", id))
 		case root:
 			set.ExcludeBootVolume = aws.Bool(true)
 		default:

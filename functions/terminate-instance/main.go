@@ -50,10 +50,14 @@ type termination struct {
 
 func main() {
 	b := boot.Load()
-	access := b.Access()
-	boot.Start(action.NewSpine(b.Store(), b.Installation()).Eradicating("terminate-instance", termination{
-		store: b.Store(),
-		inst:  b.Installation(),
+	boot.Start(action.NewSpine(b.Store(), b.Installation()).Eradicating("terminate-instance", wired(b.Store(), b.Installation(), b.Access())))
+}
+
+// wired is the action with the roles of accounts that it takes.
+func wired(store ledger.Store, inst *setting.Installation, access account.Access) termination {
+	return termination{
+		store: store,
+		inst:  inst,
 		reads: func(ctx context.Context, c action.Call) (reads, error) {
 			cfg, err := access.Config(ctx, account.Read, c.Scope(), account.Statement{
 				Actions: []string{"ec2:DescribeInstances", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSnapshots"}, Resources: []string{"*"}, // EC2 has no resource level for Describe
@@ -72,7 +76,7 @@ func main() {
 			})
 			return ec2.NewFromConfig(cfg), err
 		},
-	}))
+	}
 }
 
 // Identity reads when the instance was launched, the groups that each interface wears now, and which snapshot on record keeps

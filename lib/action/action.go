@@ -105,6 +105,12 @@ type Destruction interface {
 	Destroyed(ctx context.Context, c Call) (bool, error)
 }
 
+// Divisible is a Destruction of several parts, one after the other. Whole gives now with those of the approved parts that are gone: a
+// function that died between two of them must find the rest as people approved it.
+type Divisible interface {
+	Whole(approved, now State) State
+}
+
 // Diff says in words what differs between two states, a line a field, in the order of the fields.
 func Diff(before, after State) []string {
 	var out []string

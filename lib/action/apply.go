@@ -211,11 +211,11 @@ func (r *run) stays(ctx context.Context, c Containment) (State, error) {
 		if look == 5 {
 			return nil, nil
 		}
-		if err := pause(ctx, settle/5); err != nil {
+		if err := r.pause(ctx, settle/5); err != nil {
 			return nil, err
 		}
 	}
-	if err := pause(ctx, settle); err != nil {
+	if err := r.pause(ctx, settle); err != nil {
 		return nil, err
 	}
 	s, err := c.Observe(ctx, r.call)
@@ -238,7 +238,16 @@ func (r *run) halfway(ctx context.Context, c Containment, err error, from, to St
 		return fmt.Errorf("%w (what is done could not be read: %v)", err, oerr)
 	}
 	r.before, r.after = from, now
-	done, open := Diff(from, now), Diff(now, over(now, to))
+	wanted := over(now, to)
+	if _, irreversible := c.(Irreversible); irreversible {
+		// What it makes has a name only then: whatever stands in the place of what was is done.
+		for f := range to {
+			if now[f] != from[f] {
+				wanted[f] = now[f]
+			}
+		}
+	}
+	done, open := Diff(from, now), Diff(now, wanted)
 	return fmt.Errorf("%w (done: %s; not done: %s)", err, words(done), words(open))
 }
 

@@ -77,7 +77,11 @@ func (r *run) destroy(ctx context.Context, d Destruction) error {
 	if err != nil {
 		return err
 	}
-	ok, difference, err := approval.Verify(ctx, r.store, in, r.req.Incident.ID, r.req.Approval, r.req.Step, identity)
+	whole, err := r.whole(ctx, d, identity)
+	if err != nil {
+		return err
+	}
+	ok, difference, err := approval.Verify(ctx, r.store, in, r.req.Incident.ID, r.req.Approval, r.req.Step, whole)
 	if err != nil {
 		return err
 	}
@@ -128,11 +132,29 @@ func (r *run) destroy(ctx context.Context, d Destruction) error {
 			r.before = identity
 			return err
 		}
-		if err := pause(ctx, settle); err != nil {
+		if err := r.pause(ctx, settle); err != nil {
 			return err
 		}
 	}
 	return fault.New(fault.NotVerified, "destroying was accepted, but it is still there when read again")
+}
+
+// whole gives the identity as it was before an earlier run destroyed parts of what people approved.
+func (r *run) whole(ctx context.Context, d Destruction, now State) (State, error) {
+	parts, ok := d.(Divisible)
+	if !ok || r.req.Approval < 1 {
+		return now, nil
+	}
+	it, err := approval.Load(ctx, r.store, r.req.Incident.ID, r.req.Approval)
+	if err != nil {
+		return nil, err
+	}
+	for _, step := range it.Value.Steps {
+		if step.Key() == r.req.Step.Key() {
+			return parts.Whole(step.Identity, now), nil
+		}
+	}
+	return now, nil
 }
 
 // destroyed reads whether the target is gone, and says so in done.

@@ -21,11 +21,21 @@ type Spine struct {
 	store ledger.Store
 	inst  *setting.Installation
 	now   func() time.Time
+	pause func(context.Context, time.Duration) error
 }
 
 // NewSpine gives a spine on that ledger and those settings.
 func NewSpine(store ledger.Store, inst *setting.Installation) *Spine {
-	return &Spine{store: store, inst: inst, now: func() time.Time { return time.Now().UTC() }}
+	return &Spine{store: store, inst: inst, now: func() time.Time { return time.Now().UTC() }, pause: pause}
+}
+
+// Meanwhile has f called at each wait between two readings, and then waits: what somebody does in that time can so be told exactly.
+func (s *Spine) Meanwhile(f func(time.Duration)) *Spine {
+	s.pause = func(ctx context.Context, d time.Duration) error {
+		f(d)
+		return pause(ctx, d)
+	}
+	return s
 }
 
 // refusal is an action's own no.

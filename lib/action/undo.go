@@ -191,7 +191,7 @@ func (r *run) restore(ctx context.Context, c Containment, now State) (State, err
 			if now = s; r.same(s) {
 				return s, nil
 			}
-			if err := pause(ctx, settle/5); err != nil {
+			if err := r.pause(ctx, settle/5); err != nil {
 				return nil, err
 			}
 		}

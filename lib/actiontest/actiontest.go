@@ -35,16 +35,39 @@ type World struct {
 	Store *ledger.Memory
 	name  string
 	do    func(context.Context, incident.Request) (incident.Result, error)
+	// settling, where set, is called while the action waits whether the resource stays contained, as somebody acts in that time.
+	settling func()
 }
 
 // New gives a world in mode act, with a settle time of a millisecond.
 func New(t *testing.T, name string, c action.Containment) *World {
 	t.Helper()
-	store := ledger.NewMemory()
-	in := setting.Installed{Action: setting.Action{SettleMilliseconds: 1, LeaseSeconds: 90}}
-	w := &World{t: t, Store: store, name: name, do: action.NewSpine(store, setting.Fixed(in)).Containing(name, c)}
+	w := empty(t, name)
+	w.do = w.spine(time.Millisecond).Containing(name, c)
+	return w
+}
+
+func empty(t *testing.T, name string) *World {
+	t.Helper()
+	w := &World{t: t, Store: ledger.NewMemory(), name: name}
 	w.Guard(func(*setting.Guard) {})
 	return w
+}
+
+// spine runs actions in the world. Where something is to be destroyed, alice and bob decide.
+func (w *World) spine(settle time.Duration) *action.Spine {
+	return action.NewSpine(w.Store, installation(settle)).Meanwhile(func(d time.Duration) {
+		if d == settle && w.settling != nil {
+			w.settling()
+		}
+	})
+}
+
+func installation(settle time.Duration) *setting.Installation {
+	return setting.Fixed(setting.Installed{
+		Action: setting.Action{SettleMilliseconds: int(settle.Milliseconds()), LeaseSeconds: 150}, Approval: setting.Approval{LinkAlone: "none"},
+		Approvers: []setting.Approver{{ID: "alice"}, {ID: "bob"}},
+	})
 }
 
 // Guard changes the settings that the guard reads.

@@ -3,6 +3,7 @@ package actiontest
 import (
 	"context"
 	"testing"
+	"time"
 
 	"firebreak/lib/action"
 	"firebreak/lib/approval"
@@ -20,13 +21,8 @@ const (
 // NewEradicating is New for an eradicating action, which may need the world's ledger.
 func NewEradicating(t *testing.T, name string, d func(ledger.Store) action.Destruction) *World {
 	t.Helper()
-	store := ledger.NewMemory()
-	in := setting.Installed{
-		Action: setting.Action{SettleMilliseconds: 1, LeaseSeconds: 90}, Approval: setting.Approval{LinkAlone: "none"},
-		Approvers: []setting.Approver{{ID: "alice"}, {ID: "bob"}},
-	}
-	w := &World{t: t, Store: store, name: name, do: action.NewSpine(store, setting.Fixed(in)).Eradicating(name, d(store))}
-	w.Guard(func(*setting.Guard) {})
+	w := empty(t, name)
+	w.do = w.spine(time.Millisecond).Eradicating(name, d(w.Store))
 	return w
 }
 

@@ -122,12 +122,18 @@ func (tr Trial) hold(t *testing.T) ledger.Hold {
 // after it takes effect, a write of the ledger. It tells at what it was killed, "" where it ended before.
 func Kill(world *World, wire *Wire, req incident.Request, point int) (at string, err error) {
 	passed := 0
-	wire.stop = func(what string) bool {
+	err = kill(world, wire, req, func(what string) bool {
 		if passed++; passed == point {
 			at = what
 		}
 		return passed == point
-	}
+	})
+	return at, err
+}
+
+// kill sends a request and kills the function where stop says so.
+func kill(world *World, wire *Wire, req incident.Request, stop func(point string) bool) error {
+	wire.stop = stop
 	world.Store.Fail = func(op string, k ledger.Key) error {
 		if op == "put" || op == "add" {
 			return wire.pass(op + " " + k.PK + " " + k.SK)
@@ -137,9 +143,9 @@ func Kill(world *World, wire *Wire, req incident.Request, point int) (at string,
 		}
 		return nil
 	}
-	_, err = world.Do(req)
+	_, err := world.Do(req)
 	wire.stop, wire.dead, world.Store.Fail = nil, false, nil
-	return at, err
+	return err
 }
 
 // KilledAnywhere kills apply at every point, and then undo. The next run must end where an unbroken one ends, with the state

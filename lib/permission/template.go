@@ -13,6 +13,7 @@ import (
 // !Not, !And, !Join and !Select, as far as policies need them.
 type Template struct {
 	parameters map[string]string
+	defaults   map[string]string
 	resources  map[string]*yaml.Node
 	conditions map[string]*yaml.Node
 	order      []string
@@ -20,11 +21,11 @@ type Template struct {
 
 // Read reads a template file. Pseudo parameters are parameters too: AWS::AccountId, AWS::Region, AWS::Partition, AWS::URLSuffix.
 func Read(file string, parameters map[string]string) (*Template, error) {
-	text, err := os.ReadFile(file)
+	raw, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
-	t, err := Resolve(text, parameters)
+	t, err := Resolve(raw, parameters)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
@@ -32,15 +33,16 @@ func Read(file string, parameters map[string]string) (*Template, error) {
 }
 
 // Resolve is Read for the text of a template.
-func Resolve(text []byte, parameters map[string]string) (*Template, error) {
+func Resolve(raw []byte, parameters map[string]string) (*Template, error) {
 	var doc yaml.Node
-	if err := yaml.Unmarshal(text, &doc); err != nil {
+	if err := yaml.Unmarshal(raw, &doc); err != nil {
 		return nil, err
 	}
-	t := &Template{parameters: parameters, resources: map[string]*yaml.Node{}, conditions: map[string]*yaml.Node{}}
+	t := &Template{parameters: parameters, resources: map[string]*yaml.Node{}, conditions: map[string]*yaml.Node{}, defaults: map[string]string{}}
 	if doc.Kind != yaml.DocumentNode {
 		return t, nil
 	}
+	each(field(doc.Content[0], "Parameters"), func(k string, v *yaml.Node) { t.defaults[k] = text(field(v, "Default")) })
 	each(field(doc.Content[0], "Conditions"), func(k string, v *yaml.Node) { t.conditions[k] = v })
 	each(field(doc.Content[0], "Resources"), func(k string, v *yaml.Node) {
 		if c := field(v, "Condition"); c == nil || t.holds(c.Value) {
@@ -50,6 +52,9 @@ func Resolve(text []byte, parameters map[string]string) (*Template, error) {
 	})
 	return t, nil
 }
+
+// Default gives what a parameter is unless it is set, "" for none.
+func (t *Template) Default(parameter string) string { return t.defaults[parameter] }
 
 // Resource is one resource of a template that its conditions leave in.
 type Resource struct {

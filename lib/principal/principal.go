@@ -35,3 +35,14 @@ func ARNs(t incident.Target) []string {
 	}
 	return []string{t.ARN, fmt.Sprintf("arn:%s:iam::%s:%s/*/%s", t.Partition, t.Account, kind, rest)}
 }
+
+// Looking gives the resources of a session policy that looks at the principal. IAM knows no path of one that does not exist (any more)
+// and asks for the name alone, as its denials show: without that, a principal that is gone would seem denied.
+func Looking(t incident.Target) []string {
+	kind, _, _ := strings.Cut(t.Resource, "/")
+	out := ARNs(t)
+	if len(out) == 1 {
+		out = append(out, fmt.Sprintf("arn:%s:iam::%s:%s/%s", t.Partition, t.Account, kind, t.Name()))
+	}
+	return out
+}

@@ -53,3 +53,14 @@ func TestARNsCoverAnyPathOnlyWhenNoneIsGiven(t *testing.T) {
 		}
 	}
 }
+
+func TestWhoIsGoneIsLookedForWithoutAPath(t *testing.T) {
+	for arn, want := range map[string][]string{
+		"arn:aws:iam::222222222222:role/clinic-web":             {"arn:aws:iam::222222222222:role/clinic-web", "arn:aws:iam::222222222222:role/*/clinic-web"},
+		"arn:aws:iam::222222222222:user/billing/exports/export": {"arn:aws:iam::222222222222:user/billing/exports/export", "arn:aws:iam::222222222222:user/export"},
+	} {
+		if diff := cmp.Diff(want, Looking(target(t, arn))); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", arn, diff)
+		}
+	}
+}

@@ -4,8 +4,10 @@ import sys
 
 from moto.server import main
 
-from patches import profile_filter
+from patches import profile_filter, shutdown_behavior, snapshot_sharing
 
 if __name__ == "__main__":
     profile_filter.apply()
+    shutdown_behavior.apply()
+    snapshot_sharing.apply()
     sys.exit(main())

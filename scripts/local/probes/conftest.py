@@ -47,12 +47,16 @@ class Platform:
     def __init__(self, report):
         self.report, self.endpoint = report, report["endpoint"]
 
-    def client(self, service, account=HUB, region=REGION, keys=None):
+    def client(self, service, account=HUB, region=REGION, keys=None, endpoint=None):
         keys = keys or {"AccessKeyId": account, "SecretAccessKey": "test", "SessionToken": None}
         config = Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}, inject_host_prefix=False)
-        return boto3.client(service, endpoint_url=self.endpoint, region_name=region, config=config,
+        return boto3.client(service, endpoint_url=endpoint or self.endpoint, region_name=region, config=config,
                             aws_access_key_id=keys["AccessKeyId"], aws_secret_access_key=keys["SecretAccessKey"],
                             aws_session_token=keys["SessionToken"])
+
+    def moto(self, service):
+        """A client of the engine behind, which in a platform without patches answers nothing by itself."""
+        return self.client(service, endpoint=self.report["moto"])
 
     def role(self, statements=(), trust=None, account=HUB, service=None):
         """Makes a role; service is the service that may assume it, otherwise the account's own root."""

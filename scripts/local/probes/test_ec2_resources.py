@@ -89,3 +89,11 @@ def test_an_attribute_is_read_of_one_instance(target):
     for name, right in ((target.id, True), ("i-0123456789abcdef0", False)):
         assert target.may([allow("ec2:DescribeInstanceAttribute", target.arn(f"instance/{name}"))],
                           lambda ec2: ec2.describe_instance_attribute(InstanceId=target.id, Attribute="userData")) == right
+
+
+def test_the_sharing_of_a_snapshot_is_read_of_one(target):
+    ec2 = target.platform.client("ec2", MEMBER, target.region)
+    snapshot = ec2.create_snapshot(VolumeId=target.volume)["SnapshotId"]
+    for name, right in ((snapshot, True), ("snap-0123456789abcdef0", False)):
+        assert target.may([allow("ec2:DescribeSnapshotAttribute", target.arn(f"snapshot/{name}", ""))],
+                          lambda ec2: ec2.describe_snapshot_attribute(SnapshotId=snapshot, Attribute="createVolumePermission")) == right

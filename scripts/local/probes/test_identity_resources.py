@@ -42,3 +42,19 @@ def test_upstream_the_keys_user_is_not_looked_at(plain):
 def test_a_key_is_its_users(patched):
     assert looks(patched, own=True)
     assert not looks(patched, own=False)
+
+
+def lists(platform, path):
+    """Whether a session that may list the keys of users below /billing/ lists those of a user below that path."""
+    user = platform.client("iam").create_user(UserName=unique("user"), Path=path)["User"]
+    keys = platform.session(allow("iam:ListAccessKeys", resource="arn:aws:iam::*:user/billing/*"))
+    return allowed(lambda: platform.client("iam", keys=keys).list_access_keys(UserName=user["UserName"]))
+
+
+def test_upstream_paths_are_left_out(plain):
+    assert not lists(plain, "/billing/")
+
+
+def test_a_user_is_checked_with_its_path(patched):
+    assert lists(patched, "/billing/")
+    assert not lists(patched, "/nursing/")

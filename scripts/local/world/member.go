@@ -103,6 +103,25 @@ func (m *Member) AddVolume(ctx context.Context, id string) error {
 	return err
 }
 
+// AddInterface attaches a third interface to an instance, with the groups of both others.
+func (m *Member) AddInterface(ctx context.Context, i *Instance) error {
+	n, err := m.net(ctx)
+	if err != nil {
+		return err
+	}
+	made, err := m.EC2.CreateNetworkInterface(ctx, &ec2.CreateNetworkInterfaceInput{SubnetId: &n.front, Groups: []string{n.web, n.admin}})
+	if err != nil {
+		return err
+	}
+	id := made.NetworkInterface.NetworkInterfaceId
+	if _, err := m.EC2.AttachNetworkInterface(ctx, &ec2.AttachNetworkInterfaceInput{InstanceId: &i.ID, NetworkInterfaceId: id, DeviceIndex: aws.Int32(2)}); err != nil {
+		return err
+	}
+	i.Interfaces = append(i.Interfaces, aws.ToString(id))
+	slices.Sort(i.Interfaces)
+	return nil
+}
+
 // Group makes a security group that lets one port in, from everywhere, IPv4 and IPv6.
 func (m *Member) Group(ctx context.Context, vpc, name string, port int32) (string, error) {
 	g, err := m.EC2.CreateSecurityGroup(ctx, &ec2.CreateSecurityGroupInput{GroupName: &name, Description: &name, VpcId: &vpc})
