@@ -45,6 +45,13 @@ func TestARightTakenAwayFailsANamedStep(t *testing.T) {
 		{"SecurityRemediationRole-Identity", "iam:PutRolePolicy", ofInstance, "RevokeSessions", false},
 		{"SecurityRemediationRole-Identity", "iam:UpdateAccessKey", ofUser, "DeactivateKeys", false},
 		{"SecurityRemediationRole-Data", "s3:PutBucketPublicAccessBlock", ofBucket, "BlockPublicAccess", false},
+		{"SecurityRemediationRole-Identity", "iam:AttachUserPolicy", ofUser, "QuarantinePrincipal", false},
+		{"SecurityRemediationRole-Read", "iam:ListAccessKeys", ofUser, "DeactivateKeys", false},
+		{"SecurityRemediationRole-Read", "s3:GetBucketPublicAccessBlock", ofBucket, "BlockPublicAccess", false},
+		{"SecurityRemediationRole-Read", "iam:GetRolePolicy", ofInstance, "RevokeSessions", false},
+		{"SecurityRemediationRole-Read", "ec2:DescribeSnapshots", ofInstance, "SnapshotVolumes", false},
+		{hubRole("isolate-instance"), "dynamodb:UpdateItem", ofInstance, "IsolateInstance", false},
+		{hubRole("block-public-access"), "dynamodb:PutItem", ofBucket, "BlockPublicAccess", false},
 		{"SecurityRemediationRole-Destroy", "ec2:TerminateInstances", ofInstance, "TerminateInstance", true},
 	} {
 		t.Run(c.step+" without "+c.action, func(t *testing.T) {
@@ -69,7 +76,7 @@ func TestARightTakenAwayFailsANamedStep(t *testing.T) {
 			}
 			restore := must(world.TakeAction(t.Context(), api, c.role, c.action))(t)
 			t.Cleanup(func() { check(t, restore(context.Background())) })
-			platform.Kill("firebreak-" + kebab(c.step)) // what it read a moment ago it would keep
+			kill("firebreak-" + kebab(c.step)) // what it read a moment ago it would keep
 			put(t, finding)
 			arn := must(hub.Started(t.Context(), finding.ID(), 1))(t)
 			var run world.Run
@@ -249,12 +256,12 @@ func TestAFunctionWithAWrongExternalIDIsRefused(t *testing.T) {
 	was := conf.Environment.Variables["EXTERNAL_ID"]
 	restore := func(ctx context.Context) error {
 		_, err := hub.Lambda.UpdateFunctionConfiguration(ctx, variables(was))
-		platform.Kill(name)
+		kill(name)
 		return err
 	}
 	t.Cleanup(func() { check(t, restore(context.Background())) })
 	must(hub.Lambda.UpdateFunctionConfiguration(t.Context(), variables(strings.Repeat("A", len(was)))))(t)
-	platform.Kill(name)
+	kill(name)
 	user, finding := misused(t)
 	put(t, finding)
 	asks(t, finding)
