@@ -15,7 +15,7 @@ func TestEveryActionIsTriedOnTheEnginesAndAgainstAnAdversary(t *testing.T) {
 	}
 	tried := 0
 	for name, a := range actions {
-		if a.Tells() {
+		if a.Tells() || strings.Contains(source(t, name, "main.go"), "unwritten") { // a frame still, as scripts/new-action says
 			continue
 		}
 		tried++

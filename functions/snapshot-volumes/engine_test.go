@@ -66,7 +66,7 @@ func TestOnTheEngine(t *testing.T) {
 				}
 				return out
 			}
-			again := false
+			again := c.Text("snapshots before") == "of an incident, of one volume"
 			return actiontest.Subject{
 				Target: in.ARN,
 				Stands: func() any {

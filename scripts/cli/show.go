@@ -146,7 +146,7 @@ func (r record) print(a *app) {
 	}
 	fmt.Fprint(w, "\nTIMELINE (UTC)\n")
 	for _, e := range r.Timeline {
-		fmt.Fprintf(w, "  %s  %-16s %s\n", clock(e.Time), orDash(e.State), plain(e.What, 500))
+		fmt.Fprintf(w, "  %s  %-16s %s\n", clock(e.Time), orDash(e.State), told(e.What))
 		if e.Result != nil {
 			for _, line := range e.Result.Changes {
 				fmt.Fprintf(w, "      %s\n", plain(line, 300))

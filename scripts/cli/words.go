@@ -11,6 +11,16 @@ import (
 	"firebreak/lib/channel"
 )
 
+// told is what the timeline says, made harmless. What a broken step has done and what not comes last and is what people need: a long
+// error in front of it must not cost it.
+func told(what string) string {
+	head, rest, found := strings.Cut(what, " (done: ")
+	if !found {
+		return plain(what, 500)
+	}
+	return plain(head, 500) + " (done: " + plain(rest, 2000)
+}
+
 // plain makes a text of unknown origin harmless on a terminal and no longer than n characters.
 func plain(s string, n int) string {
 	// channel.Plain ends texts at 200 characters, so longer ones are made harmless by parts.
