@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
 	sfntypes "github.com/aws/aws-sdk-go-v2/service/sfn/types"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -68,6 +70,7 @@ type world struct {
 	deny       error // what starting answers
 	ends       func(*execution)
 	calls      []string
+	objects    map[string]string // what was stored, by key
 }
 
 type message struct {
@@ -111,7 +114,8 @@ func (w *world) run(args ...string) int {
 		return &cloud{
 			store: w.store, queues: w, machines: w, functions: w, machine: respond, where: "account 111111111111, us-east-1", who: who,
 			settings: w, topics: w, secrets: w, topic: security, inst: setting.Fixed(setting.Installed{Approvers: w.people, Approval: w.approval}),
-			metas: func(context.Context) ([]string, error) { return []string{id, other}, nil },
+			metas:   func(context.Context) ([]string, error) { return []string{id, other}, nil },
+			objects: w, evidence: "firebreak-evidence-111111111111-us-east-1",
 		}, nil
 	}}
 	return run(context.Background(), a, args)
@@ -131,6 +135,15 @@ func (w *world) put(l layer, body any) *message {
 	m := &message{id: fmt.Sprintf("3f0c2b1e-0000-4000-8000-%012d", w.next), body: text, attributes: map[string]string{}}
 	w.queues["https://"+l.queue()] = append(w.queues["https://"+l.queue()], m)
 	return m
+}
+
+func (w *world) PutObject(_ context.Context, in *s3.PutObjectInput, _ ...func(*s3.Options)) (*s3.PutObjectOutput, error) {
+	body, err := io.ReadAll(in.Body)
+	if w.objects == nil {
+		w.objects = map[string]string{}
+	}
+	w.objects[*in.Bucket+" "+*in.Key] = string(body)
+	return &s3.PutObjectOutput{VersionId: aws.String("v1")}, err
 }
 
 func (w *world) waiting() (n int) {

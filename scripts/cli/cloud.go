@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"firebreak/lib/ledger"
+	"firebreak/lib/reference"
 	"firebreak/lib/setting"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -66,6 +67,9 @@ type cloud struct {
 	metas func(context.Context) ([]string, error)
 	// event reads the event that an incident began with, as it came.
 	event func(context.Context, string) ([]byte, error)
+	// objects stores events that are too large for a state in the bucket evidence.
+	objects  reference.PutAPI
+	evidence string
 	// machine is the ARN of the respond machine, where its account and region, who the caller's ARN.
 	machine, where, who string
 	// topic is the ARN of the security topic.
@@ -93,14 +97,15 @@ func connect(ctx context.Context) (*cloud, error) {
 	}
 	params := ssm.NewFromConfig(cfg)
 	db := dynamodb.NewFromConfig(cfg)
+	objects := s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = cfg.BaseEndpoint != nil })
+	evidence := fmt.Sprintf("firebreak-evidence-%s-%s", who.AccountID, cfg.Region)
 	return &cloud{
 		store: ledger.NewDynamo(db, table), queues: sqs.NewFromConfig(cfg), machines: sfn.NewFromConfig(cfg), functions: lambda.NewFromConfig(cfg),
 		settings: params, inst: setting.NewInstallation(params, "/firebreak"), topics: sns.NewFromConfig(cfg), secrets: secretsmanager.NewFromConfig(cfg),
-		topic: fmt.Sprintf("arn:%s:sns:%s:%s:%s", who.Partition, cfg.Region, who.AccountID, topic),
-		metas: func(ctx context.Context) ([]string, error) { return scan(ctx, db) },
-		event: func(ctx context.Context, id string) ([]byte, error) {
-			return keptEvent(ctx, s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = cfg.BaseEndpoint != nil }), fmt.Sprintf("firebreak-evidence-%s-%s", who.AccountID, cfg.Region), id)
-		},
+		topic:   fmt.Sprintf("arn:%s:sns:%s:%s:%s", who.Partition, cfg.Region, who.AccountID, topic),
+		metas:   func(ctx context.Context) ([]string, error) { return scan(ctx, db) },
+		event:   func(ctx context.Context, id string) ([]byte, error) { return keptEvent(ctx, objects, evidence, id) },
+		objects: objects, evidence: evidence,
 		machine: fmt.Sprintf("arn:%s:states:%s:%s:stateMachine:%s", who.Partition, cfg.Region, who.AccountID, machine),
 		where:   "account " + who.AccountID + ", " + cfg.Region,
 		who:     aws.ToString(me.Arn),
