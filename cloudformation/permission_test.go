@@ -41,7 +41,7 @@ func given(id string) map[string]string {
 		"EvidenceBucket": "firebreak-evidence-" + hubID + "-" + region, "LinkKeyArn": at("secretsmanager", "secret:firebreak/link-key-AbCdEf"), "TopicArn": at("sns", "firebreak-security"),
 		"FunctionDeadLettersArn": at("sqs", "firebreak-function-dlq"), "ActionDeadLettersArn": at("sqs", "firebreak-action-dlq"), "IncidentDeadLettersArn": at("sqs", "firebreak-incident-dlq"),
 		"DeliveryDeadLettersArn": at("sqs", "firebreak-delivery-dlq"), "ExecutionDeadLettersArn": at("sqs", "firebreak-execution-dlq"),
-		"MachineArn": at("states", "stateMachine:firebreak-respond"), "SweepFunctionArn": at("lambda", "function:firebreak-sweep"), "PreserveEvidenceFunctionArn": at("lambda", "function:firebreak-preserve-evidence"),
+		"MachineArn": at("states", "stateMachine:firebreak-respond"), "SweepFunctionArn": at("lambda", "function:firebreak-sweep"), "FindMissedFunctionArn": at("lambda", "function:firebreak-find-missed"), "PreserveEvidenceFunctionArn": at("lambda", "function:firebreak-preserve-evidence"),
 	}
 }
 
