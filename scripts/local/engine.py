@@ -34,6 +34,8 @@ ORDER = (
     "moto_services",
     "guardduty_findings",  # after moto_services, which answers the other calls, and aws_sources
     "hub_findings",
+    "config_findings",
+    "analyzer_findings",
     "account_access_block",
     "bucket_policy_status",
     "instance_profiles",

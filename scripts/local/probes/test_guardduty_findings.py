@@ -59,3 +59,18 @@ def test_the_detector_is_what_is_granted(patched):
         arn = f"arn:aws:guardduty:{REGION}:{MEMBER}:detector/{detector}"
         keys = patched.session(allow("guardduty:GetFindings", arn), account=MEMBER)
         assert allowed(lambda: read(patched, "granted", keys=keys)) == right
+
+
+def test_an_administrator_has_the_findings_of_its_members(patched):
+    name = unique("finding")
+    put(patched, name)
+    guardduty = patched.client("guardduty", HUB)
+    patched.client("events", HUB).put_events(Entries=[{
+        "Source": "aws.guardduty", "DetailType": "GuardDuty Finding",
+        "Detail": json.dumps({"id": "own", "service": {"detectorId": "administrator"}})}])
+    assert name not in guardduty.list_findings(DetectorId="administrator")["FindingIds"]
+    guardduty.create_members(DetectorId="administrator", AccountDetails=[{"AccountId": MEMBER, "Email": "a@example.com"}])
+    assert [m["AccountId"] for m in guardduty.list_members(DetectorId="administrator")["Members"]] == [MEMBER]
+    assert name in guardduty.list_findings(DetectorId="administrator")["FindingIds"]
+    [finding] = guardduty.get_findings(DetectorId="administrator", FindingIds=[name])["Findings"]
+    assert finding["AccountId"] == MEMBER
