@@ -79,7 +79,12 @@ func newWorld(t testing.TB, accounts ...string) *world {
 	for _, a := range accounts {
 		w.in.Accounts = append(w.in.Accounts, setting.Account{ID: a, Regions: []string{home}})
 	}
-	w.store.Fail = func(op string, k ledger.Key) error { return w.call("ledger." + op + " " + k.PK) }
+	w.store.Fail = func(op string, k ledger.Key) error {
+		if k.PK == "" || k.SK == "" {
+			t.Errorf("%s of %v: DynamoDB takes no empty value of a key", op, k)
+		}
+		return w.call("ledger." + op + " " + k.PK)
+	}
 	w.missed = missed{
 		store: w.store, settings: w, topic: channel.NewTopic(w, "topic"), evidence: w, bucket: "evidence", machine: w, respond: respond,
 		open: func(_ context.Context, in account.Scope) (services, error) {

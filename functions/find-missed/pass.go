@@ -24,7 +24,7 @@ type request struct {
 	Again bool `json:"again,omitempty"`
 }
 
-// progress is how far a place was read: MISSED / <source>#<account>#<region>.
+// progress is how far a place was read: MISSED / PLACE#<source>#<account>#<region>.
 type progress struct {
 	place
 	// Pass is the hour that the place was last read in to its end, or is being read for.
@@ -97,7 +97,7 @@ func (m missed) handle(ctx context.Context, r request) (Report, error) {
 func (p *pass) due(ctx context.Context, r request) ([]*ledger.Item[progress], error) {
 	now := p.now()
 	hour := now.Truncate(time.Hour)
-	items, err := ledger.List[progress](ctx, p.store, "MISSED", "")
+	items, err := ledger.List[progress](ctx, p.store, "MISSED", "PLACE#")
 	if err != nil {
 		return nil, err
 	}

@@ -50,7 +50,7 @@ func (p place) key() ledger.Key {
 	if p.own {
 		who += "#own"
 	}
-	return ledger.Key{PK: "MISSED", SK: p.Source + "#" + who + "#" + p.Region}
+	return ledger.Key{PK: "MISSED", SK: "PLACE#" + p.Source + "#" + who + "#" + p.Region}
 }
 
 // page is part of what a source has.

@@ -19,7 +19,7 @@
 //	BUDGET#<account>#<action>#<hour> / SET        the holds of an hour
 //	SLACK#<fingerprint> / SEEN                    a request of Slack that came: a second one is a replay
 //	BUDGET#<account>#<action>#<hour> / RAISE      by how much people have raised it, and who
-//	MISSED / <source>#<account>#<region>          how far a source was read for findings that no event brought
+//	MISSED / PLACE#<source>#<account>#<region>    how far a source was read for findings that no event brought
 //	MISSED#<account>#<region> / RULE#<rule>       what a rule of Config said at the last reading
 //	SETTING#guard / SETTING                       mode, protected list, limits: what must take effect at once
 //

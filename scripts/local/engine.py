@@ -23,6 +23,7 @@ ORDER = (
     "organization_members",
     "cross_account_bus",
     "rule_roles",
+    "state_sizes",  # after rule_roles, whose dead letters it writes
     "machine_roles",
     "task_tokens",
     "throttles",

@@ -120,6 +120,8 @@ def shaped(value, shape):
         return [shaped(v, shape.member) for v in value]
     if shape.type_name == "map" and isinstance(value, dict):
         return {k: shaped(v, shape.value) for k, v in value.items()}
+    if shape.type_name == "timestamp":
+        return moment(value) if isinstance(value, str) else value
     if shape.type_name == "string":
         return value if isinstance(value, str) else json.dumps(value)
     if shape.type_name in ("structure", "list", "map"):
