@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -46,7 +45,6 @@ func (m missed) readConfig(ctx context.Context, api services, at place, _ time.T
 	if err != nil {
 		return page{}, err
 	}
-	var errs []error
 	for _, r := range rules {
 		if r.ConfigRuleState == types.ConfigRuleStateDeleting || r.ConfigRuleState == types.ConfigRuleStateDeletingResults {
 			continue
@@ -65,10 +63,10 @@ func (m missed) readConfig(ctx context.Context, api services, at place, _ time.T
 		list, err := evaluations(ctx, api.config, at, r, it)
 		p.found = append(p.found, list...)
 		if it.Value.whole = err == nil; err != nil {
-			errs = append(errs, fmt.Errorf("rule %s: %w", aws.ToString(r.ConfigRuleName), err))
+			p.failed = append(p.failed, fmt.Errorf("rule %s: %w", aws.ToString(r.ConfigRuleName), err))
 		}
 	}
-	return p, errors.Join(errs...)
+	return p, nil
 }
 
 // memoryOf is the partition that remembers the rules of an account and region.

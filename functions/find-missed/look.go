@@ -201,6 +201,3 @@ func (p *pass) remember(ctx context.Context, it *ledger.Item[standing]) error {
 	v.Incidents = append([]string{}, v.now...)
 	return ledger.Save(ctx, p.store, it)
 }
-
-// retried tells whether an error is worth another try in this run.
-func retried(err error) bool { return fault.Is(err, fault.Throttled) }

@@ -276,7 +276,11 @@ func TestACrashAtEachCall(t *testing.T) {
 	if want != 68 {
 		t.Fatalf("%d incidents without a crash", want)
 	}
-	for n := 1; n <= total; n++ {
+	step := 1
+	if testing.Short() {
+		step = 13
+	}
+	for n := 1; n <= total; n += step {
 		w := build()
 		dead := errors.New("killed")
 		w.fail = func(string) error {
@@ -301,7 +305,7 @@ func TestACrashAtEachCall(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("killed at each of %d calls", total)
+	t.Logf("killed at each of %d calls, in steps of %d", total, step)
 }
 
 // noCopies is a ledger in which nothing was set aside: Memory looks through all that it has for that, the table does not.
@@ -317,7 +321,10 @@ func (n noCopies) List(ctx context.Context, pk, prefix string) ([]ledger.Record,
 // Ten thousand findings take several runs, each within its time; an hour later they cost reads only.
 func TestTenThousandFindings(t *testing.T) {
 	w := newWorld(t, clinic)
-	const all = 10_000
+	all := 10_000
+	if testing.Short() {
+		all = 1_000
+	}
 	for n := range all {
 		w.threats[at] = append(w.threats[at], mining(t, clinic, n, noon.Add(-time.Hour)))
 	}
@@ -443,7 +450,8 @@ func TestWhatConfigAlwaysSaidIsNotMissed(t *testing.T) {
 	}
 	w.rules[at]["a"] = []configtypes.EvaluationResult{bucket(400)}
 	w.rules[at]["b"] = append(w.rules[at]["b"], bucket(401))
-	if c := w.run(time.Hour).Sources[config]; c.Missing != 1 || c.Unread != 1 {
+	w.rules[at]["c"] = append(w.rules[at]["c"], bucket(402)) // on the next page
+	if c := w.run(time.Hour).Sources[config]; c.Missing != 2 || c.Unread != 1 {
 		t.Errorf("beside a rule that fails: %+v", c)
 	}
 	w.fail = nil
@@ -473,6 +481,22 @@ func TestTheAdministratorReadsItsMembers(t *testing.T) {
 	want := []string{"guardduty.ListFindings 111111111111 us-east-1", "guardduty.ListFindings 333333333333 us-east-1", "securityhub.GetFindings 111111111111 us-east-1", "securityhub.GetFindings 333333333333 us-east-1"}
 	if diff := cmp.Diff(want, read); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// A finding that cannot be started for good keeps no other, on its page or on the next ones.
+func TestAFindingThatCannotBeStarted(t *testing.T) {
+	w := newWorld(t, clinic)
+	for n := range 120 {
+		w.threats[at] = append(w.threats[at], mining(t, clinic, n, lately()))
+	}
+	w.threats[at][10].Description = aws.String(strings.Repeat("x", 5<<20)) // more than is ever read back
+	if c := w.run(0).Sources[guardDuty]; c.Started != 119 || c.Failed != 1 || c.Unread != 1 {
+		t.Errorf("%+v", c)
+	}
+	w.threats[at][10] = mining(t, clinic, 10, lately())
+	if c := w.run(15 * time.Minute).Sources[guardDuty]; c.Started != 1 || c.Failed != 0 || c.Unread != 0 {
+		t.Errorf("when it can be started: %+v", c)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"firebreak/lib/account"
 	"firebreak/lib/channel"
+	"firebreak/lib/fault"
 	"firebreak/lib/incident"
 	"firebreak/lib/ledger"
 	"firebreak/lib/setting"
@@ -181,13 +182,21 @@ func (p *pass) administered(ctx context.Context, region string) map[string]map[s
 	return out
 }
 
-// walk reads a place to its end, as far as the time allows. What it cannot read or start it leaves for the next run, there.
+// walk reads a place to its end, as far as the time allows. Where a page cannot be read the next run goes on there; a single
+// finding or rule that fails keeps no other, and the place is read again at the next run.
 func (p *pass) walk(ctx context.Context, it *ledger.Item[progress]) {
 	v := &it.Value
 	count := p.report.Sources[v.Source]
 	tries, pages := 0, 0
+	var skipped []error
 	for p.now().Before(p.until) {
-		err := p.page(ctx, it)
+		passed, err := p.page(ctx, it)
+		if err == nil {
+			skipped = append(skipped, passed...)
+			if v.Cursor == "" && len(skipped) > 0 {
+				err = errors.Join(skipped...)
+			}
+		}
 		switch {
 		case off(err):
 			v.Cursor, err = "", nil
@@ -196,7 +205,7 @@ func (p *pass) walk(ctx context.Context, it *ledger.Item[progress]) {
 		case lost(err) && v.Cursor != "" && tries < attempts:
 			v.Cursor, tries = "", tries+1 // from the beginning: what was started stays started
 			continue
-		case tries < attempts-1 && ctx.Err() == nil && retried(err):
+		case tries < attempts-1 && ctx.Err() == nil && fault.Is(err, fault.Throttled):
 			p.wait(ctx, time.Second<<tries)
 			tries++
 			continue
@@ -215,11 +224,12 @@ func (p *pass) walk(ctx context.Context, it *ledger.Item[progress]) {
 			return
 		}
 	}
+	p.add(&count.Waiting)
 	if pages == 0 {
 		v.Failures, v.Error = v.Failures+1, "there was no time left to begin"
+		p.add(&count.Unread)
 		p.save(ctx, it)
 	}
-	p.add(&count.Waiting)
 }
 
 // save keeps how far the place was read, and tells whether it did. Where somebody else has read it meanwhile, they go on with it.
@@ -234,29 +244,37 @@ func (p *pass) save(ctx context.Context, it *ledger.Item[progress]) bool {
 	return err == nil
 }
 
-// page reads one page and starts what is missing of it. The cursor moves on when all of it was looked at.
-func (p *pass) page(ctx context.Context, it *ledger.Item[progress]) error {
+// page reads one page and starts what is missing of it, and moves the cursor on. passed are the findings and rules of it that failed
+// and may fail for good. Errors: the page cannot be read, or not all of it just now.
+func (p *pass) page(ctx context.Context, it *ledger.Item[progress]) (passed []error, err error) {
 	v := &it.Value
 	api := p.own(v.Region).services()
 	if !v.own {
-		var err error
 		if api, err = p.open(ctx, account.Scope{Partition: p.partition(), Account: v.Account, Region: v.Region, Incident: session}); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	got, err := p.reads()[v.Source](ctx, api, v.place, v.Since, v.Cursor)
-	errs := []error{err}
+	if err != nil {
+		return nil, err
+	}
+	errs := got.failed
 	for _, f := range got.found {
 		errs = append(errs, p.look(ctx, v.place, f))
 	}
 	for _, memory := range got.memory {
 		errs = append(errs, p.remember(ctx, memory))
 	}
-	if err := errors.Join(errs...); err != nil {
-		return err
+	for _, err := range errs {
+		switch {
+		case fault.Is(err, fault.Throttled):
+			return nil, err
+		case err != nil:
+			passed = append(passed, err)
+		}
 	}
 	v.Cursor = got.next
-	return nil
+	return passed, nil
 }
 
 // tell says which accounts could not be read twice on end, once a day and account.

@@ -18,7 +18,7 @@ type Count struct {
 	Started  int `json:"started"`  // executions
 	Failed   int `json:"failed"`   // that could not be looked up or started
 	Unread   int `json:"unread"`   // places that could not be read
-	Waiting  int `json:"waiting"`  // places that there was no time for
+	Waiting  int `json:"waiting"`  // places that there was no time for to the end
 	Off      int `json:"off"`      // places where the service is not turned on
 }
 
@@ -46,7 +46,7 @@ func (p *pass) measure(ctx context.Context) {
 	var all Count
 	for _, s := range sources {
 		c := p.report.Sources[s]
-		all.Missing, all.Failed, all.Unread, all.Waiting = all.Missing+c.Missing, all.Failed+c.Failed, all.Unread+c.Unread, all.Waiting+c.Waiting
+		all.Missing, all.Failed, all.Unread = all.Missing+c.Missing, all.Failed+c.Failed, all.Unread+c.Unread
 		if *c == (Count{}) {
 			continue
 		}
@@ -54,5 +54,5 @@ func (p *pass) measure(ctx context.Context) {
 			"Source", s, "Read", c.Read, "Missing", c.Missing, "Started", c.Started, "MissedFailed", c.Failed,
 			"Idle", c.Idle, "Foreign", c.Foreign, "Young", c.Young, "Known", c.Known, "Standing", c.Standing, "Renewed", c.Renewed, "Off", c.Off)
 	}
-	line([]string{}, []metric{{"Missing", "Count"}, {"Unread", "Count"}}, "Missing", all.Missing, "Unread", all.Unread+all.Waiting+all.Failed)
+	line([]string{}, []metric{{"Missing", "Count"}, {"Unread", "Count"}}, "Missing", all.Missing, "Unread", all.Unread+all.Failed)
 }

@@ -60,6 +60,8 @@ type page struct {
 	next string
 	// memory has, for a source that tells states and no changes, what is remembered of each rule that was read to its end.
 	memory []*ledger.Item[standing]
+	// failed are the rules that could not be read.
+	failed []error
 }
 
 // found is one finding.
@@ -88,8 +90,7 @@ func (s standing) stood(incident string) bool {
 	return s.fresh || ok
 }
 
-// read gives one page of a source. since is what its findings were updated after, cursor what the page before gave. What could be
-// read of a page that fails is given too.
+// read gives one page of a source. since is what its findings were updated after, cursor what the page before gave.
 type read func(ctx context.Context, api services, at place, since time.Time, cursor string) (page, error)
 
 // The sources, by the names that they have in metrics and in the ledger.
