@@ -17,6 +17,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 )
 
 // Limit is how many bytes an execution's input may have. A state holds 256 KiB (Step Functions developer guide, "Quotas"), the first
@@ -59,7 +60,7 @@ func Input(ctx context.Context, api PutAPI, bucket string, event []byte) ([]byte
 	sum := sha256.Sum256(event)
 	r := Reference{SHA256: hex.EncodeToString(sum[:])}
 	r.Key = folder + r.SHA256 + ".json"
-	out, err := api.PutObject(ctx, &s3.PutObjectInput{Bucket: &bucket, Key: &r.Key, Body: bytes.NewReader(event), ContentType: aws.String("application/json")})
+	out, err := api.PutObject(ctx, &s3.PutObjectInput{Bucket: &bucket, Key: &r.Key, Body: bytes.NewReader(event), ContentType: aws.String("application/json"), ChecksumAlgorithm: types.ChecksumAlgorithmSha256})
 	if err != nil {
 		return nil, fault.Wrap(unreadable(err), err, "keep an event of %d bytes as s3://%s/%s", len(event), bucket, r.Key)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -70,6 +71,8 @@ type cloud struct {
 	// objects stores events that are too large for a state in the bucket evidence.
 	objects  reference.PutAPI
 	evidence string
+	// keep puts a file into the evidence bucket and gives the bucket and the version.
+	keep func(ctx context.Context, key string, data []byte) (bucket, version string, err error)
 	// machine is the ARN of the respond machine, where its account and region, who the caller's ARN.
 	machine, where, who string
 	// topic is the ARN of the security topic.
@@ -102,10 +105,22 @@ func connect(ctx context.Context) (*cloud, error) {
 	return &cloud{
 		store: ledger.NewDynamo(db, table), queues: sqs.NewFromConfig(cfg), machines: sfn.NewFromConfig(cfg), functions: lambda.NewFromConfig(cfg),
 		settings: params, inst: setting.NewInstallation(params, "/firebreak"), topics: sns.NewFromConfig(cfg), secrets: secretsmanager.NewFromConfig(cfg),
-		topic:   fmt.Sprintf("arn:%s:sns:%s:%s:%s", who.Partition, cfg.Region, who.AccountID, topic),
-		metas:   func(ctx context.Context) ([]string, error) { return scan(ctx, db) },
-		event:   func(ctx context.Context, id string) ([]byte, error) { return keptEvent(ctx, objects, evidence, id) },
 		objects: objects, evidence: evidence,
+		topic: fmt.Sprintf("arn:%s:sns:%s:%s:%s", who.Partition, cfg.Region, who.AccountID, topic),
+		metas: func(ctx context.Context) ([]string, error) { return scan(ctx, db) },
+		event: func(ctx context.Context, id string) ([]byte, error) {
+			return keptEvent(ctx, objects, evidence, id)
+		},
+		keep: func(ctx context.Context, key string, data []byte) (string, string, error) {
+			out, err := objects.PutObject(ctx, &s3.PutObjectInput{Bucket: &evidence, Key: &key, Body: bytes.NewReader(data)})
+			if err == nil && aws.ToString(out.VersionId) == "" {
+				err = errors.New("the bucket keeps no versions")
+			}
+			if err != nil {
+				return "", "", fmt.Errorf("keep s3://%s/%s: %w", evidence, key, err)
+			}
+			return evidence, *out.VersionId, nil
+		},
 		machine: fmt.Sprintf("arn:%s:states:%s:%s:stateMachine:%s", who.Partition, cfg.Region, who.AccountID, machine),
 		where:   "account " + who.AccountID + ", " + cfg.Region,
 		who:     aws.ToString(me.Arn),

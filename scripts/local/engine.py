@@ -35,8 +35,9 @@ ORDER = (
     "moto_services",
     "guardduty_findings",  # after moto_services, which answers the other calls, and aws_sources
     "hub_findings",
-    "config_findings",
     "analyzer_findings",
+    "config_verdicts",
+    "config_findings",  # after config_verdicts, which answers the other calls
     "account_access_block",
     "bucket_policy_status",
     "instance_profiles",
