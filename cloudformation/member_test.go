@@ -131,7 +131,7 @@ func TestRemediationRolesKeepTheirPlace(t *testing.T) {
 }
 
 // action is an IAM action in a session policy; a string that a colon follows is a condition's key.
-var action = regexp.MustCompile(`"((?:autoscaling|cloudtrail|ec2|elasticloadbalancing|guardduty|iam|kms|lambda|s3|secretsmanager|sns|sqs):[A-Z][A-Za-z]+)"(:?)`)
+var action = regexp.MustCompile(`"((?:access-analyzer|autoscaling|cloudtrail|config|ec2|elasticloadbalancing|guardduty|iam|kms|lambda|s3|secretsmanager|securityhub|sns|sqs):[A-Z][A-Za-z]+)"(:?)`)
 
 // The roles grant what the functions' session policies ask for: with less a step is denied, and more is of no use to anybody
 // but a thief.

@@ -1,6 +1,6 @@
 // Command classify-finding reads one event, decides by the playbook what it calls for, and takes the incident.
 //
-// What it does: decodes the event, keeps it raw in S3, and writes the incident with its plan in one conditional write. What
+// What it does: decodes the event (one that is too large for a state it reads from S3), keeps it raw in S3, and writes the incident with its plan in one conditional write. What
 // may not act (samples, archived findings, events that are no findings) is recorded beside the incident and never takes it. An
 // input with the key "resume" continues an incident that exists.
 // The second time: the execution that owns the incident is told to respond again, with the stored plan; every other execution
@@ -24,6 +24,7 @@ import (
 	"firebreak/lib/ledger"
 	"firebreak/lib/owner"
 	"firebreak/lib/playbook"
+	"firebreak/lib/reference"
 	"firebreak/lib/setting"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -34,6 +35,7 @@ import (
 
 // evidence is the bucket that raw events are kept in.
 type evidence interface {
+	reference.GetAPI
 	PutObject(context.Context, *s3.PutObjectInput, ...func(*s3.Options)) (*s3.PutObjectOutput, error)
 }
 
@@ -71,14 +73,21 @@ type input struct {
 // name of the execution: the last part of its ARN.
 func (in input) name() string { return in.Execution.ARN[strings.LastIndex(in.Execution.ARN, ":")+1:] }
 
-// handle gives the decision on one event. Errors: BadInput for what is neither an event nor a resumption; Unreadable or
-// Throttled where settings, playbook or ledger cannot be read or the evidence cannot be kept.
+// handle gives the decision on one event. Errors: BadInput for what is neither an event nor a resumption, and for a reference to
+// anything but the event that was kept; Unreadable or Throttled where settings, playbook or ledger cannot be read or the evidence cannot be kept.
 func (h handler) handle(ctx context.Context, in input) (incident.Decision, error) {
 	if in.Execution.ARN == "" {
 		return incident.Decision{}, fault.New(fault.BadInput, "the input names no execution")
 	}
 	if r, ok, err := resumption(in.Event); ok || err != nil {
 		return h.resume(ctx, in, r, err)
+	}
+	event, referred, err := reference.Read(ctx, h.evidence, h.bucket, in.Event)
+	if err != nil {
+		return incident.Decision{}, err
+	}
+	if referred {
+		in.Event = event
 	}
 	findings, err := h.decode(in.Event)
 	if r := finding.Refused(err); r != nil {

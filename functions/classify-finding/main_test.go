@@ -61,7 +61,17 @@ func (b *bucket) PutObject(_ context.Context, in *s3.PutObjectInput, _ ...func(*
 	}
 	body, err := io.ReadAll(in.Body)
 	b.kept[aws.ToString(in.Key)] = string(body)
-	return &s3.PutObjectOutput{}, err
+	return &s3.PutObjectOutput{VersionId: aws.String("v1")}, err
+}
+
+func (b *bucket) GetObject(_ context.Context, in *s3.GetObjectInput, _ ...func(*s3.Options)) (*s3.GetObjectOutput, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	body, ok := b.kept[aws.ToString(in.Key)]
+	if b.err != nil || !ok || aws.ToString(in.VersionId) != "v1" || *in.Bucket != "firebreak-evidence" {
+		return nil, errors.Join(b.err, errors.New("NoSuchKey"))
+	}
+	return &s3.GetObjectOutput{Body: io.NopCloser(strings.NewReader(body))}, nil
 }
 
 // machines starts each name once.

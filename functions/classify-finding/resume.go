@@ -16,6 +16,7 @@ import (
 	"firebreak/lib/incident"
 	"firebreak/lib/ledger"
 	"firebreak/lib/playbook"
+	"firebreak/lib/reference"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
@@ -135,7 +136,11 @@ func (h handler) split(ctx context.Context, in input, findings []finding.Finding
 	for i, f := range findings {
 		name := fmt.Sprintf("%s-s%d-%s", f.IncidentID(), i, hex.EncodeToString(sum[:8]))
 		slog.InfoContext(ctx, "split", "incident", f.IncidentID(), "execution", in.name(), "starts", name)
-		_, err := h.machine.StartExecution(ctx, &sfn.StartExecutionInput{StateMachineArn: &h.respond, Name: &name, Input: aws.String(string(f.Raw))})
+		alone, err := reference.Input(ctx, h.evidence, h.bucket, f.Raw)
+		if err != nil {
+			return incident.Decision{}, err
+		}
+		_, err = h.machine.StartExecution(ctx, &sfn.StartExecutionInput{StateMachineArn: &h.respond, Name: &name, Input: aws.String(string(alone))})
 		var there *types.ExecutionAlreadyExists
 		if err != nil && !errors.As(err, &there) {
 			return incident.Decision{}, fmt.Errorf("start %s for finding %d of the event: %w", name, i, err)

@@ -27,6 +27,7 @@ type Installed struct {
 	SignIn    SignIn     // <prefix>/signin; may be missing: then nobody signs in
 	Slack     Slack      // <prefix>/slack; may be missing: then nothing goes to Slack
 	Forensics Forensics  // <prefix>/forensics
+	Sweep     Sweep      // <prefix>/sweep; may be missing: then the default
 	// Authors are who changed lately what decisions depend on. Only Deciding fills it in.
 	Authors []Author
 }
@@ -175,6 +176,19 @@ type Forensics struct {
 	LockDays int    `json:"lockDays"`
 }
 
+// Sweep says how far back findings are looked for that no event brought.
+type Sweep struct {
+	Hours int `json:"hours"`
+}
+
+// Window is that time; six hours where nothing is set.
+func (s Sweep) Window() time.Duration {
+	if s.Hours == 0 {
+		return 6 * time.Hour
+	}
+	return time.Duration(s.Hours) * time.Hour
+}
+
 // Account gives the account of that id.
 func (i Installed) Account(id string) (Account, bool) {
 	for _, a := range i.Accounts {
@@ -231,7 +245,7 @@ func (i *Installation) settings(ctx context.Context) (Installed, error) {
 	var in Installed
 	fields := map[string]any{
 		"accounts": &in.Accounts, "approvers": &in.Approvers, "approval": &in.Approval, "playbook": &in.Playbook, "action": &in.Action,
-		"signin": &in.SignIn, "slack": &in.Slack, "forensics": &in.Forensics,
+		"signin": &in.SignIn, "slack": &in.Slack, "forensics": &in.Forensics, "sweep": &in.Sweep,
 	}
 	names := make([]string, 0, len(fields))
 	for f := range fields {
@@ -247,7 +261,8 @@ func (i *Installation) settings(ctx context.Context) (Installed, error) {
 		return Installed{}, fault.Wrap(name, err, "read the settings %s in SSM", strings.Join(names, ", "))
 	}
 	missing := slices.DeleteFunc(slices.Clone(out.InvalidParameters), func(n string) bool {
-		return n == i.prefix+"/signin" || n == i.prefix+"/slack" // without them there are fewer ways to decide, and none is easier
+		// Without the first two there are fewer ways to decide, and none is easier; the third has a default.
+		return slices.Contains([]string{i.prefix + "/signin", i.prefix + "/slack", i.prefix + "/sweep"}, n)
 	})
 	if len(missing) > 0 {
 		return Installed{}, fault.New(fault.Unreadable, "the settings %s are missing in SSM: deploy the stack settings again", strings.Join(missing, ", "))
@@ -346,6 +361,8 @@ func (i Installed) check() error {
 		return fault.New(fault.Unreadable, "the setting action: settleMilliseconds and leaseSeconds must be at least 1")
 	case i.Forensics.Account != "" && (i.Forensics.LockDays < 1 || i.Forensics.LockMode != "governance" && i.Forensics.LockMode != "compliance"):
 		return fault.New(fault.Unreadable, "the setting forensics: lockMode is %q, not governance or compliance, or lockDays is %d, less than 1", i.Forensics.LockMode, i.Forensics.LockDays)
+	case i.Sweep.Hours < 0 || i.Sweep.Hours > 168:
+		return fault.New(fault.Unreadable, "the setting sweep: hours is %d, not between 1 and 168", i.Sweep.Hours)
 	}
 	return i.Playbook.check()
 }

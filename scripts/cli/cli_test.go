@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -24,6 +25,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
 	sfntypes "github.com/aws/aws-sdk-go-v2/service/sfn/types"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -71,7 +73,8 @@ type world struct {
 	lost       bool  // the answer to StartExecution is lost
 	ends       func(*execution)
 	calls      []string
-	kept       []string // files in the evidence bucket
+	objects    map[string]string // what was stored, by key
+	kept       []string          // files in the evidence bucket
 }
 
 type message struct {
@@ -120,6 +123,7 @@ func (w *world) run(args ...string) int {
 				w.kept = append(w.kept, key+" "+string(data))
 				return "evidence", fmt.Sprintf("v%d", len(w.kept)), nil
 			},
+			objects: w, evidence: "firebreak-evidence-111111111111-us-east-1",
 		}, nil
 	}}
 	return run(context.Background(), a, args)
@@ -139,6 +143,15 @@ func (w *world) put(l layer, body any) *message {
 	m := &message{id: fmt.Sprintf("3f0c2b1e-0000-4000-8000-%012d", w.next), body: text, attributes: map[string]string{}}
 	w.queues["https://"+l.queue()] = append(w.queues["https://"+l.queue()], m)
 	return m
+}
+
+func (w *world) PutObject(_ context.Context, in *s3.PutObjectInput, _ ...func(*s3.Options)) (*s3.PutObjectOutput, error) {
+	body, err := io.ReadAll(in.Body)
+	if w.objects == nil {
+		w.objects = map[string]string{}
+	}
+	w.objects[*in.Bucket+" "+*in.Key] = string(body)
+	return &s3.PutObjectOutput{VersionId: aws.String("v1")}, err
 }
 
 func (w *world) waiting() (n int) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"firebreak/lib/ledger"
+	"firebreak/lib/reference"
 	"firebreak/lib/setting"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -67,6 +68,9 @@ type cloud struct {
 	metas func(context.Context) ([]string, error)
 	// event reads the event that an incident began with, as it came.
 	event func(context.Context, string) ([]byte, error)
+	// objects stores events that are too large for a state in the bucket evidence.
+	objects  reference.PutAPI
+	evidence string
 	// keep puts a file into the evidence bucket and gives the bucket and the version.
 	keep func(ctx context.Context, key string, data []byte) (bucket, version string, err error)
 	// machine is the ARN of the respond machine, where its account and region, who the caller's ARN.
@@ -101,6 +105,7 @@ func connect(ctx context.Context) (*cloud, error) {
 	return &cloud{
 		store: ledger.NewDynamo(db, table), queues: sqs.NewFromConfig(cfg), machines: sfn.NewFromConfig(cfg), functions: lambda.NewFromConfig(cfg),
 		settings: params, inst: setting.NewInstallation(params, "/firebreak"), topics: sns.NewFromConfig(cfg), secrets: secretsmanager.NewFromConfig(cfg),
+		objects: objects, evidence: evidence,
 		topic: fmt.Sprintf("arn:%s:sns:%s:%s:%s", who.Partition, cfg.Region, who.AccountID, topic),
 		metas: func(ctx context.Context) ([]string, error) { return scan(ctx, db) },
 		event: func(ctx context.Context, id string) ([]byte, error) {

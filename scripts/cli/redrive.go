@@ -17,6 +17,7 @@ import (
 	"firebreak/lib/ledger"
 	"firebreak/lib/outcome"
 	"firebreak/lib/playbook"
+	"firebreak/lib/reference"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
@@ -395,10 +396,17 @@ func (d driver) resume(ctx context.Context, cause string, r incident.Resume) (re
 	return out, err
 }
 
-// start starts the machine. One of that name that was started before counts.
+// start starts the machine, by reference where the input is too large for it. One of that name that was started before counts.
 func (d driver) start(ctx context.Context, name, input, what string) (redriven, error) {
+	fits, err := reference.Input(ctx, d.objects, d.evidence, []byte(input))
+	if err != nil {
+		return redriven{}, err
+	}
+	if len(fits) != len(input) {
+		input, what = string(fits), what+", by reference: it is too large for a state"
+	}
 	r := redriven{Outcome: started, Reason: what, Execution: strings.Replace(d.machine, ":stateMachine:", ":execution:", 1) + ":" + name}
-	_, err := d.machines.StartExecution(ctx, &sfn.StartExecutionInput{StateMachineArn: &d.machine, Name: &name, Input: &input})
+	_, err = d.machines.StartExecution(ctx, &sfn.StartExecutionInput{StateMachineArn: &d.machine, Name: &name, Input: &input})
 	var exists *types.ExecutionAlreadyExists
 	if errors.As(err, &exists) {
 		r.Outcome, r.Reason = settled, "it was started before"

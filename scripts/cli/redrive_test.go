@@ -10,6 +10,7 @@ import (
 	"firebreak/lib/approval"
 	"firebreak/lib/incident"
 	"firebreak/lib/ledger"
+	"firebreak/lib/reference"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -318,5 +319,32 @@ func TestRedriveOfOneLeavesTheOthers(t *testing.T) {
 	}
 	if w.waiting() != 1 || two.hidden {
 		t.Errorf("%d left, hidden %v; want the other one, seen by all", w.waiting(), two.hidden)
+	}
+}
+
+// An event that no state can take, which is why it was not delivered, is kept and starts the machine by reference.
+func TestRedriveOfAnEventThatIsTooLarge(t *testing.T) {
+	w := newWorld(t)
+	large := strings.TrimSuffix(strings.TrimSpace(event(t)), "}") + `,"padding":"` + strings.Repeat("x", reference.Limit) + `"}`
+	m := w.put(ofDelivery, large)
+	for range 2 { // the second time the message is there again
+		if code := w.run("redrive", "--all"); code != 0 || w.waiting() != 0 {
+			t.Fatalf("exit code %d, %d left: %s%s", code, w.waiting(), w.out.String(), w.err.String())
+		}
+		m.hidden = false
+		w.queues["https://"+ofDelivery.queue()] = []*message{m}
+	}
+	if len(w.starts) != 1 || len(w.objects) != 1 {
+		t.Fatalf("started %v, stored %d objects", w.starts, len(w.objects))
+	}
+	for key, body := range w.objects {
+		if !strings.HasPrefix(key, "firebreak-evidence-111111111111-us-east-1 oversize/") || body != large {
+			t.Errorf("%s holds %d bytes, want %d", key, len(body), len(large))
+		}
+	}
+	for arn, e := range w.executions {
+		if strings.HasSuffix(arn, w.starts[0]) && (len(e.input) > 300 || !strings.Contains(e.input, `{"reference":{"key":"oversize/`)) {
+			t.Errorf("it starts with %.200s", e.input)
+		}
 	}
 }

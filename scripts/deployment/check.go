@@ -76,7 +76,7 @@ const (
 // the account.
 const (
 	leastConcurrency = 50
-	hubRoles         = 26
+	hubRoles         = 27
 	memberRoles      = 6
 )
 

@@ -24,6 +24,7 @@ ORDER = (
     "organization_members",
     "cross_account_bus",
     "rule_roles",
+    "state_sizes",  # after rule_roles, whose dead letters it writes
     "machine_roles",
     "task_tokens",
     "throttles",
@@ -35,7 +36,9 @@ ORDER = (
     "moto_services",
     "guardduty_findings",  # after moto_services, which answers the other calls, and aws_sources
     "hub_findings",
+    "analyzer_findings",
     "config_verdicts",
+    "config_findings",  # after config_verdicts, which answers the other calls
     "account_access_block",
     "bucket_policy_status",
     "instance_profiles",

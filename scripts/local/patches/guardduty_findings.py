@@ -1,8 +1,9 @@
 """Findings of GuardDuty, read at their source: what was put on a bus is what GetFindings answers.
 
 Upstream: no GetFindings anywhere. An aws.guardduty event that a bus took is kept for its account (the putter's),
-region and detector; putting it again with service.archived true, or ArchiveFindings, changes it. Calls that are
-not answered here go to moto.
+region and detector; putting it again with service.archived true, or ArchiveFindings, changes it. ListFindings looks at
+updatedAt, archived, accountId and severity, in the order of the updates, page by page. An administrator (CreateMembers)
+has the findings of its members too. Calls that are not answered here go to moto.
 """
 
 import copy
@@ -16,11 +17,12 @@ from botocore.model import ServiceModel
 from ministack import app
 from ministack.core.responses import get_account_id, get_region
 
-from patches.bus_findings import remember
+from patches.bus_findings import moment, page, remember
 from patches.iam_resources import parsed, register
 from patches.moto_services import forward
 
 _findings = {}  # (account, region, detector) -> {finding id: finding}
+_members = {}  # the same -> account ids
 
 
 def apply():
@@ -45,21 +47,54 @@ async def handle(method, path, headers, body, params):
     scope = (get_account_id(), get_region())
     if (method, path.rstrip("/")) == ("GET", "/detector"):
         return answer({"detectorIds": sorted(d for *where, d in _findings if tuple(where) == scope)})
-    found = re.match(r"^/detector/([^/]+)/findings(/get|/archive|/unarchive)?$", path)
-    if method != "POST" or not found:
+    found = re.match(r"^/detector/([^/]+)/(member|findings)(/get|/archive|/unarchive)?$", path)
+    if not found or (method, found[2]) not in (("POST", "findings"), ("POST", "member"), ("GET", "member")):
         return await forward(method, path, headers, body, params)
-    store, ids = _findings.get((*scope, found[1])), parsed(body).get("findingIds") or []
-    if store is None:
+    detector, asked = (*scope, found[1]), parsed(body)
+    if detector not in _findings:
         return answer({"message": "The request is rejected because the input detectorId is not owned by the current "
                                   "account.", "__type": "InvalidInputException"}, 400, "BadRequestException")
-    named = [store[i] for i in ids if i in store]
-    if found[2] is None:
-        return answer({"findingIds": list(store)})
-    if found[2] == "/get":
+    if found[2] == "member":
+        members = _members.setdefault(detector, [])
+        if method == "POST":
+            members += [m["accountId"] for m in asked.get("accountDetails") or [] if m["accountId"] not in members]
+            return answer({"unprocessedAccounts": []})
+        return answer({"members": [{"accountId": m, "masterId": scope[0], "administratorId": scope[0], "email": "-",
+                                    "relationshipStatus": "Enabled", "updatedAt": "-"} for m in members]})
+    store = everything(detector)
+    if found[3] is None:
+        return answer(listed(store, asked))
+    named = [store[i] for i in asked.get("findingIds") or [] if i in store]
+    if found[3] == "/get":
         return answer({"findings": named})
     for finding in named:
-        finding["service"]["archived"] = found[2] == "/archive"
+        finding["service"]["archived"] = found[3] == "/archive"
     return answer({})
+
+
+def everything(detector):
+    """The findings of a detector and of its members, by their ids."""
+    store = dict(_findings[detector])
+    for (account, region, _), findings in _findings.items():
+        if region == detector[1] and account in _members.get(detector, []):
+            store.update(findings)
+    return store
+
+
+def listed(store, asked):
+    wanted = (asked.get("findingCriteria") or {}).get("criterion") or {}
+    found = sorted((f for f in store.values() if all(meets(f, *c) for c in wanted.items())),
+                   key=lambda f: (moment(f.get("updatedAt")), f["id"]))
+    part, token = page([f["id"] for f in found], asked.get("nextToken"), asked.get("maxResults") or 50)
+    return {"findingIds": part, **({"nextToken": token} if token else {})}
+
+
+def meets(finding, field, wanted):
+    value = {"updatedAt": int(moment(finding.get("updatedAt")) * 1000), "severity": finding.get("severity"),
+             "service.archived": str(bool((finding.get("service") or {}).get("archived"))).lower(),
+             "accountId": finding.get("accountId")}[field]
+    return (value in wanted.get("equals", [value]) and value >= wanted.get("greaterThanOrEqual", value)
+            and value >= wanted.get("gte", value))
 
 
 def answer(content, status=200, error=None):
@@ -85,6 +120,8 @@ def shaped(value, shape):
         return [shaped(v, shape.member) for v in value]
     if shape.type_name == "map" and isinstance(value, dict):
         return {k: shaped(v, shape.value) for k, v in value.items()}
+    if shape.type_name == "timestamp":
+        return moment(value) if isinstance(value, str) else value
     if shape.type_name == "string":
         return value if isinstance(value, str) else json.dumps(value)
     if shape.type_name in ("structure", "list", "map"):

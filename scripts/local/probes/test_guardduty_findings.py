@@ -14,7 +14,8 @@ def put(platform, name, archived=False):
         "arn": f"arn:aws:guardduty:{REGION}:{MEMBER}:detector/{DETECTOR}/finding/{name}", "schemaVersion": "2.0",
         "createdAt": "2026-01-01T00:00:00.000Z", "updatedAt": "2026-01-01T00:00:00.000Z",
         "resource": {"resourceType": "Instance",
-                     "instanceDetails": {"instanceId": "i-0123456789abcdef0", "launchTime": 1767225600000}},
+                     "instanceDetails": {"instanceId": "i-0123456789abcdef0", "launchTime": 1767225600000},
+                     "s3BucketDetails": [{"name": "b", "createdAt": "2026-01-01T00:00:00.000Z"}]},
         "service": {"detectorId": DETECTOR, "archived": archived, "count": 2, "additionalInfo": {"sample": True}}}
     answer = platform.client("events", MEMBER).put_events(Entries=[{
         "Source": "aws.guardduty", "DetailType": "GuardDuty Finding", "Detail": json.dumps(finding)}])
@@ -37,6 +38,7 @@ def test_what_was_put_on_the_bus_is_read(patched):
     [finding] = read(patched, name)
     assert (finding["Id"], finding["Severity"], finding["Service"]["Archived"]) == (name, 8, False)
     assert finding["Resource"]["InstanceDetails"]["LaunchTime"] == "1767225600000"  # a string, as the API has it
+    assert finding["Resource"]["S3BucketDetails"][0]["CreatedAt"].year == 2026  # a number on the wire
     assert read(patched, "another") == []
     put(patched, name, archived=True)
     assert read(patched, name)[0]["Service"]["Archived"]
@@ -59,3 +61,18 @@ def test_the_detector_is_what_is_granted(patched):
         arn = f"arn:aws:guardduty:{REGION}:{MEMBER}:detector/{detector}"
         keys = patched.session(allow("guardduty:GetFindings", arn), account=MEMBER)
         assert allowed(lambda: read(patched, "granted", keys=keys)) == right
+
+
+def test_an_administrator_has_the_findings_of_its_members(patched):
+    name = unique("finding")
+    put(patched, name)
+    guardduty = patched.client("guardduty", HUB)
+    patched.client("events", HUB).put_events(Entries=[{
+        "Source": "aws.guardduty", "DetailType": "GuardDuty Finding",
+        "Detail": json.dumps({"id": "own", "service": {"detectorId": "administrator"}})}])
+    assert name not in guardduty.list_findings(DetectorId="administrator")["FindingIds"]
+    guardduty.create_members(DetectorId="administrator", AccountDetails=[{"AccountId": MEMBER, "Email": "a@example.com"}])
+    assert [m["AccountId"] for m in guardduty.list_members(DetectorId="administrator")["Members"]] == [MEMBER]
+    assert name in guardduty.list_findings(DetectorId="administrator")["FindingIds"]
+    [finding] = guardduty.get_findings(DetectorId="administrator", FindingIds=[name])["Findings"]
+    assert finding["AccountId"] == MEMBER

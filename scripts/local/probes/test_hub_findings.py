@@ -44,3 +44,11 @@ def test_the_hub_is_what_is_granted(patched):
         keys = patched.session(allow("securityhub:GetFindings", f"arn:aws:securityhub:{REGION}:{MEMBER}:hub/{hub}"),
                                account=MEMBER)
         assert allowed(lambda: read(patched, "any", keys=keys)) == right
+
+
+def test_an_administrator_has_the_findings_of_its_members(patched):
+    name, hub = unique("finding"), patched.client("securityhub", HUB)
+    put(patched, name)
+    hub.create_members(AccountDetails=[{"AccountId": MEMBER}])
+    assert [m["AccountId"] for m in hub.list_members(OnlyAssociated=True)["Members"]] == [MEMBER]
+    assert len(read(patched, name, HUB)) == 1

@@ -154,6 +154,20 @@ func text(in map[string]any, path ...string) string {
 
 // Put puts the events on the member's default bus, as GuardDuty does. Errors: one that the bus did not take.
 func (m *Member) Put(ctx context.Context, events ...Event) error {
+	return put(ctx, m.Events, nil, events)
+}
+
+// Lose has the findings at their sources, and their events lost on the way.
+func (m *Member) Lose(ctx context.Context, events ...Event) error {
+	return put(ctx, m.Events, []string{"lost"}, events)
+}
+
+// Lose is the same in the hub's own account.
+func (h *Hub) Lose(ctx context.Context, events ...Event) error {
+	return put(ctx, h.Events, []string{"lost"}, events)
+}
+
+func put(ctx context.Context, api *eventbridge.Client, resources []string, events []Event) error {
 	for len(events) > 0 {
 		n := min(10, len(events)) // PutEvents takes ten
 		var in eventbridge.PutEventsInput
@@ -162,9 +176,9 @@ func (m *Member) Put(ctx context.Context, events ...Event) error {
 			if err != nil {
 				return err
 			}
-			in.Entries = append(in.Entries, ebtypes.PutEventsRequestEntry{Source: &e.Source, DetailType: &e.DetailType, Detail: aws.String(string(detail))})
+			in.Entries = append(in.Entries, ebtypes.PutEventsRequestEntry{Source: &e.Source, DetailType: &e.DetailType, Detail: aws.String(string(detail)), Resources: resources})
 		}
-		out, err := m.Events.PutEvents(ctx, &in)
+		out, err := api.PutEvents(ctx, &in)
 		if err != nil {
 			return fmt.Errorf("put events: %w", err)
 		}

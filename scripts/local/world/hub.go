@@ -15,6 +15,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
@@ -33,6 +34,7 @@ type Hub struct {
 	SSM    *ssm.Client
 	IAM    *iam.Client
 	Lambda *lambda.Client
+	Events *eventbridge.Client
 	Table  *dynamodb.Client
 	Store  ledger.Store
 	Logs   *Logs
@@ -63,7 +65,7 @@ func (p *Platform) Hub() *Hub {
 	table := dynamodb.NewFromConfig(cfg)
 	return &Hub{
 		SFN: sfn.NewFromConfig(cfg), SQS: sqs.NewFromConfig(cfg), SNS: sns.NewFromConfig(cfg), SSM: ssm.NewFromConfig(cfg), IAM: iam.NewFromConfig(cfg),
-		Lambda: lambda.NewFromConfig(cfg), Table: table, Store: ledger.NewDynamo(table, Ledger), Logs: &Logs{cfg}, inputs: map[string]string{},
+		Lambda: lambda.NewFromConfig(cfg), Events: eventbridge.NewFromConfig(cfg), Table: table, Store: ledger.NewDynamo(table, Ledger), Logs: &Logs{cfg}, inputs: map[string]string{},
 	}
 }
 
@@ -506,4 +508,9 @@ func (h *Hub) Invoke(ctx context.Context, function string, payload any) ([]byte,
 func (h *Hub) Sweep(ctx context.Context) error {
 	_, err := h.Invoke(ctx, "firebreak-sweep", map[string]any{})
 	return err
+}
+
+// FindMissed looks at the sources now instead of within an hour, and gives the function's report.
+func (h *Hub) FindMissed(ctx context.Context) ([]byte, error) {
+	return h.Invoke(ctx, "firebreak-find-missed", map[string]any{"again": true})
 }
