@@ -33,8 +33,8 @@ type kind struct {
 	document func(context.Context, reads, action.Call) (string, error)
 	// put writes the policy, "" to have none; nil where people have to.
 	put func(context.Context, changes, action.Call, string) error
-	// command is how people write it; of what people have to write.
-	command func(action.Call) string
+	// command is how people make the edit; of what people have to write.
+	command func(action.Call, edit) string
 	// shared reads with whom it is shared. Errors: ErrGone.
 	shared func(context.Context, reads, action.Call) ([]string, error)
 	// share shares it, or ends that.
@@ -101,7 +101,7 @@ func gone(err error, c action.Call, doing string, codes ...string) error {
 }
 
 var buckets = kind{
-	looks:   []string{"s3:GetBucketPolicy", "s3:GetBucketAcl", "s3:GetBucketTagging"},
+	looks:   []string{"s3:GetBucketPolicy", "s3:GetBucketAcl", "s3:GetBucketPublicAccessBlock", "s3:GetBucketTagging"},
 	changes: []string{"s3:PutBucketPolicy", "s3:DeleteBucketPolicy"},
 	document: func(ctx context.Context, api reads, c action.Call) (string, error) {
 		out, err := api.GetBucketPolicy(ctx, &s3.GetBucketPolicyInput{Bucket: &c.Target.Resource, ExpectedBucketOwner: &c.Target.Account})
@@ -276,7 +276,7 @@ var (
 			}
 			return aws.ToString(out.Policy), nil
 		},
-		command: func(c action.Call) string {
+		command: func(c action.Call, _ edit) string {
 			return fmt.Sprintf("aws kms put-key-policy --region %s --key-id %s --policy-name default --policy DOCUMENT (and look at aws kms list-grants too)", c.Target.Region, c.Target.ARN)
 		},
 	}
@@ -289,7 +289,7 @@ var (
 			}
 			return aws.ToString(out.ResourcePolicy), nil
 		},
-		command: func(c action.Call) string {
+		command: func(c action.Call, _ edit) string {
 			return fmt.Sprintf("aws secretsmanager put-resource-policy --region %s --secret-id %s --resource-policy DOCUMENT", c.Target.Region, c.Target.ARN)
 		},
 	}
@@ -305,8 +305,12 @@ var (
 			}
 			return aws.ToString(out.Policy), nil
 		},
-		command: func(c action.Call) string {
-			return fmt.Sprintf("aws lambda remove-permission --region %s --function-name %s --statement-id SID", c.Target.Region, c.Target.ARN)
+		command: func(c action.Call, e edit) string {
+			var all []string
+			for _, sid := range e.sids {
+				all = append(all, fmt.Sprintf("aws lambda remove-permission --region %s --function-name %s --statement-id %s", c.Target.Region, c.Target.ARN, sid))
+			}
+			return strings.Join(all, " && ")
 		},
 	}
 	roles = kind{
@@ -318,7 +322,7 @@ var (
 			}
 			return decoded(aws.ToString(out.Role.AssumeRolePolicyDocument)), nil
 		},
-		command: func(c action.Call) string {
+		command: func(c action.Call, _ edit) string {
 			return fmt.Sprintf("aws iam update-assume-role-policy --role-name %s --policy-document DOCUMENT", c.Target.Name())
 		},
 	}

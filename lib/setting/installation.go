@@ -3,6 +3,8 @@ package setting
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"io"
 	"net/url"
 	"regexp"
 	"slices"
@@ -14,6 +16,7 @@ import (
 	"firebreak/lib/incident"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 )
 
@@ -27,6 +30,9 @@ type Installed struct {
 	SignIn    SignIn     // <prefix>/signin; may be missing: then nobody signs in
 	Slack     Slack      // <prefix>/slack; may be missing: then nothing goes to Slack
 	Forensics Forensics  // <prefix>/forensics
+	Trusted   Trusted    // <prefix>/trusted; may be missing: then nobody but the installation's own accounts is trusted
+	// Hub is the account that the parameters are in; empty where SSM does not say.
+	Hub string
 	// Authors are who changed lately what decisions depend on. Only Deciding fills it in.
 	Authors []Author
 }
@@ -231,7 +237,7 @@ func (i *Installation) settings(ctx context.Context) (Installed, error) {
 	var in Installed
 	fields := map[string]any{
 		"accounts": &in.Accounts, "approvers": &in.Approvers, "approval": &in.Approval, "playbook": &in.Playbook, "action": &in.Action,
-		"signin": &in.SignIn, "slack": &in.Slack, "forensics": &in.Forensics,
+		"signin": &in.SignIn, "slack": &in.Slack, "forensics": &in.Forensics, "trusted": &in.Trusted,
 	}
 	names := make([]string, 0, len(fields))
 	for f := range fields {
@@ -247,7 +253,8 @@ func (i *Installation) settings(ctx context.Context) (Installed, error) {
 		return Installed{}, fault.Wrap(name, err, "read the settings %s in SSM", strings.Join(names, ", "))
 	}
 	missing := slices.DeleteFunc(slices.Clone(out.InvalidParameters), func(n string) bool {
-		return n == i.prefix+"/signin" || n == i.prefix+"/slack" // without them there are fewer ways to decide, and none is easier
+		// Without signin and slack there are fewer ways to decide, and none is easier; without trusted fewer are trusted.
+		return slices.Contains([]string{i.prefix + "/signin", i.prefix + "/slack", i.prefix + "/trusted"}, n)
 	})
 	if len(missing) > 0 {
 		return Installed{}, fault.New(fault.Unreadable, "the settings %s are missing in SSM: deploy the stack settings again", strings.Join(missing, ", "))
@@ -255,6 +262,9 @@ func (i *Installation) settings(ctx context.Context) (Installed, error) {
 	changed := map[string]time.Time{}
 	for _, p := range out.Parameters {
 		changed[aws.ToString(p.Name)] = aws.ToTime(p.LastModifiedDate)
+		if a, err := arn.Parse(aws.ToString(p.ARN)); err == nil {
+			in.Hub = a.AccountID
+		}
 		field, ok := fields[strings.TrimPrefix(aws.ToString(p.Name), i.prefix+"/")]
 		if !ok {
 			continue
@@ -263,6 +273,9 @@ func (i *Installation) settings(ctx context.Context) (Installed, error) {
 		dec.DisallowUnknownFields()
 		if err := dec.Decode(field); err != nil {
 			return Installed{}, fault.Wrap(fault.Unreadable, err, "the setting %s in SSM", aws.ToString(p.Name))
+		}
+		if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+			return Installed{}, fault.New(fault.Unreadable, "the setting %s in SSM has something behind its end", aws.ToString(p.Name))
 		}
 	}
 	if err := in.check(); err != nil {
@@ -346,6 +359,9 @@ func (i Installed) check() error {
 		return fault.New(fault.Unreadable, "the setting action: settleMilliseconds and leaseSeconds must be at least 1")
 	case i.Forensics.Account != "" && (i.Forensics.LockDays < 1 || i.Forensics.LockMode != "governance" && i.Forensics.LockMode != "compliance"):
 		return fault.New(fault.Unreadable, "the setting forensics: lockMode is %q, not governance or compliance, or lockDays is %d, less than 1", i.Forensics.LockMode, i.Forensics.LockDays)
+	}
+	if err := i.Trusted.check(); err != nil {
+		return err
 	}
 	return i.Playbook.check()
 }

@@ -118,6 +118,7 @@ func (r record) print(a *app) {
 		fmt.Fprintf(w, "  decided by %s, executed by %s\n", orDash(i.Rule), orDash(last(i.Owner)))
 		steps(w, "CONTAIN", i.Plan.Contain, i)
 		steps(w, "ERADICATE, AFTER APPROVAL", i.Plan.Eradicate, i)
+		byHand(w, i)
 	}
 	if len(r.Holds) > 0 {
 		fmt.Fprint(w, "\nHELD\n")
@@ -174,6 +175,17 @@ func steps(w io.Writer, head string, list []incident.Step, i ledger.Incident) {
 			}
 		}
 		fmt.Fprintf(w, "  %-20s %s  %s\n", s.Action, short(s.Target), how)
+	}
+}
+
+// byHand gives in full what an action refused and nobody can set aside: the exact edit, where one was prepared.
+func byHand(w io.Writer, i ledger.Incident) {
+	head := "\nTO BE DONE BY HAND\n"
+	for _, s := range i.Plan.Contain {
+		if r := i.Outcomes[s.Key()]; r.Outcome == incident.Refused && r.Override == "" {
+			fmt.Fprintf(w, "%s  %s %s\n      %s\n", head, s.Action, short(s.Target), plain(r.Reason, 4000))
+			head = ""
+		}
 	}
 }
 
