@@ -3,9 +3,9 @@
 // It starts the trail and reads that it logs. The second time it logs and nothing is changed. It has no undo: stopping a trail
 // again would restore an attacker's silence.
 //
-// What the trail leaves out (event selectors, regions, global services) and whether it delivers is said and not changed: an
-// attacker can blind a trail without stopping it. A trail that was deleted is refused, not called gone, because nothing logs
-// then; so is an organization's trail in another account, which only that account can start.
+// What the trail leaves out (event selectors, regions, global services), what of that has changed since it was last seen to log, and
+// whether it delivers is said and not changed: an attacker can blind a trail without stopping it. A trail that was deleted is refused, not called gone, because nothing logs
+// then; so is an organization's trail in another account, which only that account can start: its operator is told how.
 package main
 
 import (
@@ -20,6 +20,8 @@ import (
 	"firebreak/lib/action"
 	"firebreak/lib/boot"
 	"firebreak/lib/fault"
+	"firebreak/lib/incident"
+	"firebreak/lib/ledger"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
@@ -43,6 +45,7 @@ type changes interface {
 // restart is the action. Owned field: "logging", true or false. "selectors", a digest of what the trail records, is kept beside
 // it and never changed.
 type restart struct {
+	store   ledger.Store
 	reads   func(context.Context, action.Call) (reads, error)
 	changes func(context.Context, action.Call) (changes, error)
 	// seen has what there is to say of a target, as the latest Observe read it.
@@ -71,7 +74,15 @@ func (r restart) Observe(ctx context.Context, c action.Call) (action.State, erro
 		return nil, fmt.Errorf("read the event selectors of trail %s: %w", name, err)
 	}
 	s := action.State{"logging": strconv.FormatBool(aws.ToBool(status.IsLogging)), "selectors": digest(selectors)}
-	r.seen.Store(c.Target.ARN, append(gaps(trail, selectors, s["selectors"], c.With["selectors"]), said(trail, status)...))
+	notes := append(gaps(trail, selectors, s["selectors"], c.With["selectors"]), said(trail, status)...)
+	known, err := r.before(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if known != "" && known != s["selectors"] {
+		notes = append(notes, fmt.Sprintf("its event selectors (sha256 %s) are not the ones that it had when Firebreak last saw it log (%s): look who has changed what it records", s["selectors"], known))
+	}
+	r.seen.Store(c.Target.ARN, notes)
 	return s, nil
 }
 
@@ -106,7 +117,26 @@ func foreign(c action.Call, t *types.Trail) error {
 	if err != nil || a.AccountID == c.Target.Account {
 		return nil
 	}
-	return action.Refuse("%s is the organization's trail, and account %s has it: its operator has to run aws cloudtrail start-logging --name %s --region %s", a, a.AccountID, a, aws.ToString(t.HomeRegion))
+	return action.Refuse("%s", elsewhere(a.String(), a.AccountID, aws.ToString(t.HomeRegion)))
+}
+
+// elsewhere says what somebody in another account has to do.
+func elsewhere(trail, account, region string) string {
+	return fmt.Sprintf("%s is the organization's trail, and account %s has it, which members cannot start it in: its operator has to run aws cloudtrail start-logging --name %s --region %s there, then look in that account's event history who stopped it", trail, account, trail, region)
+}
+
+// Foreign is for a finding in a member account that names the organization's trail by its own ARN.
+func (r restart) Foreign(t incident.Target) string {
+	if t.Service != "cloudtrail" || !strings.HasPrefix(t.Resource, "trail/") {
+		return ""
+	}
+	return elsewhere(t.ARN, t.Account, t.Region)
+}
+
+// before gives the selectors that the trail had when it was last seen to log, "" where it never was.
+func (r restart) before(ctx context.Context, c action.Call) (string, error) {
+	hold, err := ledger.Load[ledger.Hold](ctx, r.store, ledger.HoldKey(c.Target.ARN, "restart-trail"))
+	return hold.Value.After["selectors"], err
 }
 
 func (r restart) Intent(action.Call, action.State) (action.State, error) {
@@ -160,6 +190,7 @@ func main() {
 	b := boot.Load()
 	access := b.Access()
 	boot.Start(action.NewSpine(b.Store(), b.Installation()).Containing("restart-trail", restart{
+		store: b.Store(),
 		reads: func(ctx context.Context, c action.Call) (reads, error) {
 			cfg, err := access.Config(ctx, account.Read, c.Scope(), looking(c)...)
 			return cloudtrail.NewFromConfig(cfg), err

@@ -61,6 +61,12 @@ type Preparer interface {
 	Prepare(ctx context.Context, c Call, now State) (State, error)
 }
 
+// Foreigner is an action that people are told of where its target is another account's, in which Firebreak does nothing. Foreign says
+// what somebody there has to do; an empty answer means that no finding can name such a target.
+type Foreigner interface {
+	Foreign(t incident.Target) string
+}
+
 // Irreversible is a Containment without an undo; NoUndo is the reason, told to whoever asks for one.
 type Irreversible interface{ NoUndo() string }
 

@@ -25,7 +25,7 @@ const (
 // evidence complete. Errors as for Containing.
 func (s *Spine) Eradicating(name string, d Destruction) func(context.Context, incident.Request) (incident.Result, error) {
 	return func(ctx context.Context, req incident.Request) (incident.Result, error) {
-		r, err := s.run(name, req)
+		r, err := s.run(name, req, nil)
 		if err != nil {
 			return incident.Result{}, err
 		}

@@ -430,6 +430,8 @@ func (s step) aim(r finding.Resource, f finding.Finding) (incident.Step, error) 
 	switch {
 	case made.Target == "":
 		return made, fmt.Errorf("%s needs %s, and %q is none that can be told for certain", s.Action, s.Target.one(), r.ID)
+	case s.Target == aTrail && r.Account != f.Account:
+		// The organization's trail: nothing is done in its account, and the action says who has to.
 	case r.Account != f.Account:
 		return made, fmt.Errorf("%s: %s is of account %s, the finding of %s", s.Action, made.Target, r.Account, f.Account)
 	case r.Region != "" && f.Region != "" && r.Region != f.Region:

@@ -223,3 +223,17 @@ func TestAnExposedKeyIsItsUsersOnceThatIsKnown(t *testing.T) {
 		t.Errorf("root's key: %s, %s", d.Disposition, d.Reason)
 	}
 }
+
+// The organization's trail is another account's, and a member's finding may name it: the step is made, so that whoever has the trail is told.
+// Of nothing else that is another account's is a step made.
+func TestTheOrganizationsTrailIsAStep(t *testing.T) {
+	raw := strings.ReplaceAll(string(event(t, "guardduty-named-trail-stopped")), "arn:aws:cloudtrail:us-east-1:222222222222:trail/clinic-trail", "arn:aws:cloudtrail:eu-west-1:333333333333:trail/organization")
+	fs, err := finding.Decode([]byte(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := book(t).Decide(fs[0], 25)
+	if d.Disposition != Respond || d.Plan.Contain[0].Action != "restart-trail" || d.Plan.Contain[0].Target != "arn:aws:cloudtrail:eu-west-1:333333333333:trail/organization" {
+		t.Errorf("%s (%s): %+v", d.Disposition, d.Reason, d.Plan)
+	}
+}
