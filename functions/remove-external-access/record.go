@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -18,31 +17,18 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 )
 
-// document is a policy document in the ledger: RES#<arn> / DOCUMENT#<digest>. States carry its label, since documents are too
-// long for them.
-type document struct {
-	Text string `json:"text"`
-}
-
+// documentKey is where a policy document stands in the ledger. States carry its label, since documents are too long for them.
 func documentKey(c action.Call, label string) ledger.Key {
 	digest, _, _ := strings.Cut(label, " ")
-	return ledger.Key{PK: "RES#" + c.Target.ARN, SK: "DOCUMENT#" + digest}
+	return ledger.DocumentKey(c.Target.ARN, digest)
 }
 
-// keep writes a document down before it is changed. What is kept already means the same.
+// keep writes a document down before it is changed.
 func (r removal) keep(ctx context.Context, c action.Call, doc string) error {
 	if doc == "" {
 		return nil
 	}
-	it, err := ledger.Load[document](ctx, r.store, documentKey(c, label(doc)))
-	if err != nil || it.Exists() {
-		return err
-	}
-	it.Value.Text = doc
-	if err := ledger.Save(ctx, r.store, &it); !errors.Is(err, ledger.ErrConflict) {
-		return err
-	}
-	return nil // somebody kept it meanwhile
+	return ledger.Keep(ctx, r.store, documentKey(c, label(doc)), doc)
 }
 
 // kept gives the document of a label. Errors: a refusal where it is not on record.
@@ -50,7 +36,7 @@ func (r removal) kept(ctx context.Context, c action.Call, of string) (string, er
 	if of == "" {
 		return "", nil
 	}
-	it, err := ledger.Load[document](ctx, r.store, documentKey(c, of))
+	it, err := ledger.Load[ledger.Document](ctx, r.store, documentKey(c, of))
 	if err != nil {
 		return "", err
 	}

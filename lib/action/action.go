@@ -84,6 +84,11 @@ type Tagger interface {
 	Tags(ctx context.Context, c Call) (map[string]string, error)
 }
 
+// Asker is a Tagger whose target's tags may say something that a person has to decide; an empty answer means no.
+type Asker interface {
+	Asks(c Call, tags map[string]string) string
+}
+
 // Follower is a Containment after which something else is to be done that is no part of it, for instance giving the owner a new
 // credential in the place of a dead one. Follow is called once the resource has been read back as contained, by every retry again, and
 // says in words what it did. What it cannot do it says too: that does not make the containment fail.

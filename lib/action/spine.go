@@ -156,6 +156,9 @@ func (r *run) ask(ctx context.Context, act any) (bool, error) {
 			if q.Tags, err = t.Tags(ctx, r.call); err != nil {
 				return false, fmt.Errorf("read tags: %w", err)
 			}
+			if a, ok := act.(Asker); ok {
+				q.Asks = a.Asks(r.call, q.Tags)
+			}
 		}
 		if sh, ok := act.(Sharer); ok {
 			if q.Shared, err = sh.Shared(ctx, r.call); err != nil {

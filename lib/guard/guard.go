@@ -51,6 +51,8 @@ type Question struct {
 	Target  incident.Target
 	// Tags of the target, nil where the action does not read them.
 	Tags map[string]string
+	// Asks is what the target's tags say to this action that a person has to decide, "" for nothing.
+	Asks string
 	// Shared is how many resources use the target, 0 where that does not apply.
 	Shared int
 	// Aside are the rules that an approved override sets aside for this very step.
@@ -171,6 +173,9 @@ func protected(set setting.Guard, q Question) *Refusal {
 	}
 	if q.Tags[ProtectedTag] == "true" {
 		return &Refusal{Protected, fmt.Sprintf("%s carries the tag %s=true but is not on the protected list: whoever can tag it could have set it, so a person decides", q.Target.ARN, ProtectedTag)}
+	}
+	if q.Asks != "" {
+		return &Refusal{Protected, q.Asks}
 	}
 	return nil
 }

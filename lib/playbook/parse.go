@@ -235,7 +235,7 @@ func (r *rule) check(n *yaml.Node, known map[string]Use) error {
 	return nil
 }
 
-var resourceNames = []resourceName{anInstance, aRole, aUser, aKey, aBucket, aGroup, aTrail, aResource}
+var resourceNames = []resourceName{anInstance, aRole, aUser, aKey, aBucket, aGroup, aTrail, anAccount, aResource}
 
 func checkSteps(n *yaml.Node, list []step, known map[string]Use, eradicate bool) error {
 	for i, s := range list {

@@ -101,6 +101,7 @@ const (
 	aBucket    resourceName = "bucket"
 	aGroup     resourceName = "security-group"
 	aTrail     resourceName = "trail"
+	anAccount  resourceName = "account"  // the finding's own, as a whole
 	aResource  resourceName = "resource" // the one that the finding is about, whatever it is
 )
 
@@ -112,8 +113,8 @@ var kindOf = map[resourceName]finding.Kind{
 
 // one is the name with its article.
 func (n resourceName) one() string {
-	if n == anInstance {
-		return "an instance"
+	if n == anInstance || n == anAccount {
+		return "an " + string(n)
 	}
 	return "a " + strings.ReplaceAll(string(n), "-", " ")
 }
@@ -378,6 +379,8 @@ func named(n resourceName, f finding.Finding) []finding.Resource {
 		return f.Instances()
 	case aResource:
 		return f.Resources[:min(1, len(f.Resources))]
+	case anAccount:
+		return []finding.Resource{{Type: finding.Account, ID: f.Account, ARN: f.AccountARN(), Account: f.Account}}
 	}
 	return f.Of(kindOf[n])
 }

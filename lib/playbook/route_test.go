@@ -237,3 +237,25 @@ func TestTheOrganizationsTrailIsAStep(t *testing.T) {
 		t.Errorf("%s (%s): %+v", d.Disposition, d.Reason, d.Plan)
 	}
 }
+
+// A rule of an installation's own may have an action take the whole account of the finding.
+func TestARuleForTheWholeAccount(t *testing.T) {
+	b, err := Parse("own.yaml", []byte("rules:\n  - name: block-all\n    when: {type: [\"Policy:S3/*\"]}\n    contain: [{action: block-public-access, target: account}]\n    notify: {audience: security, escalate: 1h}\n"), Actions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	fs, err := finding.Decode(event(t, "guardduty-public-bucket"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := b.Decide(fs[0], 25)
+	if d.Disposition != Respond || d.Plan.Contain[0].Action != "block-public-access" || d.Plan.Contain[0].Target != "arn:aws:iam::222222222222:root" {
+		t.Errorf("%s (%s): %+v", d.Disposition, d.Reason, d.Plan)
+	}
+	for _, action := range []string{"encrypt-bucket", "isolate-instance"} {
+		_, err := Parse("own.yaml", []byte("rules:\n  - name: x\n    contain: [{action: "+action+", target: account}]\n    notify: {audience: security, escalate: 1h}\n"), Actions())
+		if err == nil || !strings.Contains(err.Error(), "not account") {
+			t.Errorf("%s of an account: %v", action, err)
+		}
+	}
+}
