@@ -40,6 +40,7 @@ func TestMain(m *testing.M) {
 type fake struct {
 	gone   bool
 	keys   map[string]types.StatusType
+	tags   map[string]string
 	denied string // the key that may not be changed, or the call
 	writes int
 }
@@ -67,6 +68,17 @@ func (f *fake) ListAccessKeys(_ context.Context, in *iam.ListAccessKeysInput, _ 
 	}
 	if at+1 < len(ids) {
 		out.IsTruncated, out.Marker = true, aws.String(ids[at+1])
+	}
+	return out, nil
+}
+
+func (f *fake) GetUser(_ context.Context, in *iam.GetUserInput, _ ...func(*iam.Options)) (*iam.GetUserOutput, error) {
+	if f.gone || *in.UserName != "export" {
+		return nil, &types.NoSuchEntityException{}
+	}
+	out := &iam.GetUserOutput{User: &types.User{UserName: in.UserName}}
+	for k, v := range f.tags {
+		out.User.Tags = append(out.User.Tags, types.Tag{Key: &k, Value: &v})
 	}
 	return out, nil
 }
@@ -118,6 +130,7 @@ func TestOutcomes(t *testing.T) {
 		"denied":             {user: func(f *fake) { f.denied = one }, fault: fault.Denied, keys: keys{one: on, two: off}},
 		"denied to look":     {user: func(f *fake) { f.denied = "ListAccessKeys" }, fault: fault.Denied, keys: keys{one: on, two: on}},
 		"root":               {target: "arn:aws:iam::222222222222:root", want: incident.Refused, keys: keys{one: on, two: on}},
+		"protected by tag":   {user: func(f *fake) { f.tags = map[string]string{"firebreak:protected": "true"} }, want: incident.Refused, keys: keys{one: on, two: on}},
 		"a role":             {target: "arn:aws:iam::222222222222:role/clinic-web", fault: fault.BadInput, keys: keys{one: on, two: on}},
 		"protected": {
 			with: named(one), guard: func(g *setting.Guard) { g.Protected = []string{"arn:aws:iam::222222222222:user/billing/*"} },

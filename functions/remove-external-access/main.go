@@ -43,6 +43,9 @@ type reads interface {
 	GetPublicAccessBlock(context.Context, *s3.GetPublicAccessBlockInput, ...func(*s3.Options)) (*s3.GetPublicAccessBlockOutput, error)
 	GetQueueAttributes(context.Context, *sqs.GetQueueAttributesInput, ...func(*sqs.Options)) (*sqs.GetQueueAttributesOutput, error)
 	GetTopicAttributes(context.Context, *sns.GetTopicAttributesInput, ...func(*sns.Options)) (*sns.GetTopicAttributesOutput, error)
+	ListQueueTags(context.Context, *sqs.ListQueueTagsInput, ...func(*sqs.Options)) (*sqs.ListQueueTagsOutput, error)
+	ListTagsForResource(context.Context, *sns.ListTagsForResourceInput, ...func(*sns.Options)) (*sns.ListTagsForResourceOutput, error)
+	DescribeTags(context.Context, *ec2.DescribeTagsInput, ...func(*ec2.Options)) (*ec2.DescribeTagsOutput, error)
 	DescribeSnapshotAttribute(context.Context, *ec2.DescribeSnapshotAttributeInput, ...func(*ec2.Options)) (*ec2.DescribeSnapshotAttributeOutput, error)
 	DescribeImageAttribute(context.Context, *ec2.DescribeImageAttributeInput, ...func(*ec2.Options)) (*ec2.DescribeImageAttributeOutput, error)
 	GetKeyPolicy(context.Context, *kms.GetKeyPolicyInput, ...func(*kms.Options)) (*kms.GetKeyPolicyOutput, error)
@@ -189,16 +192,17 @@ func (r removal) Restore(ctx context.Context, c action.Call, now, before action.
 	return k.put(ctx, api, c, doc)
 }
 
-// Tags are those of a bucket. Of other resources none are read: the protected list holds for all.
+// Tags are the resource's. Of what people change themselves none are read.
 func (r removal) Tags(ctx context.Context, c action.Call) (map[string]string, error) {
-	if k, err := kindOf(c); err != nil || !slices.Contains(k.looks, "s3:GetBucketTagging") {
+	k, err := kindOf(c)
+	if err != nil || k.tags == nil {
 		return nil, err
 	}
 	api, err := r.reads(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	return tags(ctx, api, c)
+	return k.tags(ctx, api, c)
 }
 
 func (r removal) Notes(c action.Call, _ action.State) []string {

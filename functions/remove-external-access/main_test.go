@@ -33,6 +33,7 @@ import (
 	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
+	snstypes "github.com/aws/aws-sdk-go-v2/service/sns/types"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/google/go-cmp/cmp"
@@ -189,6 +190,26 @@ func (f *fake) SetTopicAttributes(_ context.Context, in *sns.SetTopicAttributesI
 	return &sns.SetTopicAttributesOutput{}, f.write("SetTopicAttributes", "sns:SetTopicAttributes", "NotFound", *in.AttributeValue)
 }
 
+func (f *fake) ListQueueTags(context.Context, *sqs.ListQueueTagsInput, ...func(*sqs.Options)) (*sqs.ListQueueTagsOutput, error) {
+	return &sqs.ListQueueTagsOutput{Tags: f.tags}, f.look("ListQueueTags", "sqs:ListQueueTags", "")
+}
+
+func (f *fake) ListTagsForResource(context.Context, *sns.ListTagsForResourceInput, ...func(*sns.Options)) (*sns.ListTagsForResourceOutput, error) {
+	out := &sns.ListTagsForResourceOutput{}
+	for k, v := range f.tags {
+		out.Tags = append(out.Tags, snstypes.Tag{Key: &k, Value: &v})
+	}
+	return out, f.look("ListTagsForResource", "sns:ListTagsForResource", "ResourceNotFound")
+}
+
+func (f *fake) DescribeTags(context.Context, *ec2.DescribeTagsInput, ...func(*ec2.Options)) (*ec2.DescribeTagsOutput, error) {
+	out := &ec2.DescribeTagsOutput{}
+	for k, v := range f.tags {
+		out.Tags = append(out.Tags, ec2types.TagDescription{Key: &k, Value: &v})
+	}
+	return out, f.Read("DescribeTags", "ec2:DescribeTags", "*")
+}
+
 func (f *fake) DescribeSnapshotAttribute(context.Context, *ec2.DescribeSnapshotAttributeInput, ...func(*ec2.Options)) (*ec2.DescribeSnapshotAttributeOutput, error) {
 	out := &ec2.DescribeSnapshotAttributeOutput{}
 	for _, who := range f.shared {
@@ -311,6 +332,8 @@ func everybodyOf(key, value string) string {
 	return fmt.Sprintf(`{"Sid":"Of","Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"*","Condition":{"StringLike":{%q:%q}}}`, key, value)
 }
 
+func tagged(f *fake) { f.tags = map[string]string{"firebreak:protected": "true"} }
+
 func grant(user string) []s3types.Grant {
 	return []s3types.Grant{{Permission: s3types.PermissionRead, Grantee: &s3types.Grantee{Type: s3types.TypeCanonicalUser, ID: &user}}}
 }
@@ -395,20 +418,25 @@ func TestOutcomes(t *testing.T) {
 		"role": {
 			target: role, doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`), own}, want: incident.Refused, reason: "aws iam update-assume-role-policy --role-name partner-access",
 		},
-		"something else":   {target: "arn:aws:rds:us-east-1:222222222222:snapshot:clinic", want: incident.Refused, reason: "does not know how resources of rds"},
-		"gone":             {set: func(f *fake) { f.gone = true }, want: incident.Gone},
-		"queue gone":       {target: jobs, set: func(f *fake) { f.gone = true }, want: incident.Gone},
-		"topic gone":       {target: alerts, set: func(f *fake) { f.gone = true }, want: incident.Gone},
-		"snapshot gone":    {target: snap, set: func(f *fake) { f.gone = true }, want: incident.Gone},
-		"image gone":       {target: ami, set: func(f *fake) { f.gone = true }, want: incident.Gone},
-		"role gone":        {target: role, set: func(f *fake) { f.gone = true }, want: incident.Gone},
-		"denied":           {doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, set: func(f *fake) { f.Denied = map[string]bool{"DeleteBucketPolicy": true} }, fault: fault.Denied},
-		"denied to look":   {set: func(f *fake) { f.Denied = map[string]bool{"GetBucketPolicy": true} }, fault: fault.Denied},
-		"denied to share":  {target: snap, shared: []string{them}, set: func(f *fake) { f.Denied = map[string]bool{"ModifySnapshotAttribute": true} }, fault: fault.Denied},
-		"no policy at all": {set: func(f *fake) { f.doc = "not JSON" }, fault: fault.Unexpected},
-		"protected":        {doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, guard: func(g *setting.Guard) { g.Protected = []string{exports} }, want: incident.Refused},
-		"protected by tag": {doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, set: func(f *fake) { f.tags = map[string]string{"firebreak:protected": "true"} }, want: incident.Refused},
-		"mode plan":        {doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, guard: func(g *setting.Guard) { g.Mode = setting.Plan }, want: incident.Planned},
+		"something else":              {target: "arn:aws:rds:us-east-1:222222222222:snapshot:clinic", want: incident.Refused, reason: "does not know how resources of rds"},
+		"gone":                        {set: func(f *fake) { f.gone = true }, want: incident.Gone},
+		"queue gone":                  {target: jobs, set: func(f *fake) { f.gone = true }, want: incident.Gone},
+		"topic gone":                  {target: alerts, set: func(f *fake) { f.gone = true }, want: incident.Gone},
+		"snapshot gone":               {target: snap, set: func(f *fake) { f.gone = true }, want: incident.Gone},
+		"image gone":                  {target: ami, set: func(f *fake) { f.gone = true }, want: incident.Gone},
+		"role gone":                   {target: role, set: func(f *fake) { f.gone = true }, want: incident.Gone},
+		"denied":                      {doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, set: func(f *fake) { f.Denied = map[string]bool{"DeleteBucketPolicy": true} }, fault: fault.Denied},
+		"denied to look":              {set: func(f *fake) { f.Denied = map[string]bool{"GetBucketPolicy": true} }, fault: fault.Denied},
+		"denied to share":             {target: snap, shared: []string{them}, set: func(f *fake) { f.Denied = map[string]bool{"ModifySnapshotAttribute": true} }, fault: fault.Denied},
+		"no policy at all":            {set: func(f *fake) { f.doc = "not JSON" }, fault: fault.Unexpected},
+		"protected":                   {doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, guard: func(g *setting.Guard) { g.Protected = []string{exports} }, want: incident.Refused},
+		"protected by tag":            {doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, set: func(f *fake) { f.tags = map[string]string{"firebreak:protected": "true"} }, want: incident.Refused},
+		"a queue protected by tag":    {target: jobs, doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, set: tagged, want: incident.Refused, reason: "firebreak:protected=true"},
+		"a topic protected by tag":    {target: alerts, doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, set: tagged, want: incident.Refused, reason: "firebreak:protected=true"},
+		"a snapshot protected by tag": {target: snap, shared: []string{them}, set: tagged, want: incident.Refused, reason: "firebreak:protected=true"},
+		"an image protected by tag":   {target: ami, shared: []string{them}, set: tagged, want: incident.Refused, reason: "firebreak:protected=true"},
+		"tags that cannot be read":    {target: jobs, doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, set: func(f *fake) { f.Denied = map[string]bool{"ListQueueTags": true} }, fault: fault.Denied},
+		"mode plan":                   {doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, guard: func(g *setting.Guard) { g.Mode = setting.Plan }, want: incident.Planned},
 		"put back once": {
 			doc: []string{own, allow("Them", `{"AWS":"`+theirs+`"}`)},
 			set: func(f *fake) {

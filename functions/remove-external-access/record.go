@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"firebreak/lib/action"
-	"firebreak/lib/bucket"
 	"firebreak/lib/fault"
 	"firebreak/lib/ledger"
 
@@ -78,10 +77,6 @@ func grants(ctx context.Context, api reads, c action.Call, outsiders []string, t
 func ignored(ctx context.Context, api reads, c action.Call) bool {
 	out, err := api.GetPublicAccessBlock(ctx, &s3.GetPublicAccessBlockInput{Bucket: &c.Target.Resource, ExpectedBucketOwner: &c.Target.Account})
 	return err == nil && out.PublicAccessBlockConfiguration != nil && aws.ToBool(out.PublicAccessBlockConfiguration.IgnorePublicAcls)
-}
-
-func tags(ctx context.Context, api reads, c action.Call) (map[string]string, error) {
-	return bucket.Tags(ctx, api, c.Target)
 }
 
 // decoded gives a document as IAM writes it: percent-encoded.

@@ -34,6 +34,7 @@ type reads interface {
 	GetTrail(context.Context, *cloudtrail.GetTrailInput, ...func(*cloudtrail.Options)) (*cloudtrail.GetTrailOutput, error)
 	GetTrailStatus(context.Context, *cloudtrail.GetTrailStatusInput, ...func(*cloudtrail.Options)) (*cloudtrail.GetTrailStatusOutput, error)
 	GetEventSelectors(context.Context, *cloudtrail.GetEventSelectorsInput, ...func(*cloudtrail.Options)) (*cloudtrail.GetEventSelectorsOutput, error)
+	ListTags(context.Context, *cloudtrail.ListTagsInput, ...func(*cloudtrail.Options)) (*cloudtrail.ListTagsOutput, error)
 	DescribeTrails(context.Context, *cloudtrail.DescribeTrailsInput, ...func(*cloudtrail.Options)) (*cloudtrail.DescribeTrailsOutput, error)
 }
 
@@ -53,15 +54,15 @@ type restart struct {
 }
 
 func (r restart) Observe(ctx context.Context, c action.Call) (action.State, error) {
-	name, ok := strings.CutPrefix(c.Target.Resource, "trail/")
-	if c.Target.Service != "cloudtrail" || !ok {
-		return nil, fault.New(fault.BadInput, "%s is not a trail", c.Target.ARN)
+	if err := trail(c); err != nil {
+		return nil, err
 	}
+	name := c.Target.Name()
 	api, err := r.reads(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	trail, err := find(ctx, api, c, name)
+	found, err := find(ctx, api, c, name)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +75,7 @@ func (r restart) Observe(ctx context.Context, c action.Call) (action.State, erro
 		return nil, fmt.Errorf("read the event selectors of trail %s: %w", name, err)
 	}
 	s := action.State{"logging": strconv.FormatBool(aws.ToBool(status.IsLogging)), "selectors": digest(selectors)}
-	notes := append(gaps(trail, selectors, s["selectors"], c.With["selectors"]), said(trail, status)...)
+	notes := append(gaps(found, selectors, s["selectors"], c.With["selectors"]), said(found, status)...)
 	known, err := r.before(ctx, c)
 	if err != nil {
 		return nil, err
@@ -166,6 +167,41 @@ func (r restart) Restore(context.Context, action.Call, action.State, action.Stat
 	return action.Refuse("%s", r.NoUndo())
 }
 
+// Tags are the trail's; one that does not exist has none.
+func (r restart) Tags(ctx context.Context, c action.Call) (map[string]string, error) {
+	if err := trail(c); err != nil {
+		return nil, err
+	}
+	api, err := r.reads(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	out, err := api.ListTags(ctx, &cloudtrail.ListTagsInput{ResourceIdList: []string{c.Target.ARN}})
+	var no *types.ResourceNotFoundException
+	var none *types.TrailNotFoundException
+	if errors.As(err, &no) || errors.As(err, &none) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the tags of trail %s: %w", c.Target.Name(), err)
+	}
+	tags := map[string]string{}
+	for _, r := range out.ResourceTagList {
+		for _, t := range r.TagsList {
+			tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
+		}
+	}
+	return tags, nil
+}
+
+// trail tells that the target is none. Errors: BadInput.
+func trail(c action.Call) error {
+	if c.Target.Service != "cloudtrail" || !strings.HasPrefix(c.Target.Resource, "trail/") {
+		return fault.New(fault.BadInput, "%s is not a trail", c.Target.ARN)
+	}
+	return nil
+}
+
 func (r restart) Notes(c action.Call, _ action.State) []string {
 	if said, ok := r.seen.Load(c.Target.ARN); ok {
 		return said.([]string)
@@ -176,7 +212,7 @@ func (r restart) Notes(c action.Call, _ action.State) []string {
 // looking are the statements of a session that looks. DescribeTrails has no resource level.
 func looking(c action.Call) []account.Statement {
 	return []account.Statement{
-		{Actions: []string{"cloudtrail:GetTrail", "cloudtrail:GetTrailStatus", "cloudtrail:GetEventSelectors"}, Resources: []string{c.Target.ARN}},
+		{Actions: []string{"cloudtrail:GetTrail", "cloudtrail:GetTrailStatus", "cloudtrail:GetEventSelectors", "cloudtrail:ListTags"}, Resources: []string{c.Target.ARN}},
 		{Actions: []string{"cloudtrail:DescribeTrails"}, Resources: []string{"*"}},
 	}
 }

@@ -44,6 +44,7 @@ type fake struct {
 	started   time.Time
 	delivery  string
 	selectors cloudtrail.GetEventSelectorsOutput
+	tags      map[string]string
 }
 
 func newFake() *fake {
@@ -85,6 +86,14 @@ func (f *fake) GetTrailStatus(context.Context, *cloudtrail.GetTrailStatusInput, 
 func (f *fake) GetEventSelectors(context.Context, *cloudtrail.GetEventSelectorsInput, ...func(*cloudtrail.Options)) (*cloudtrail.GetEventSelectorsOutput, error) {
 	out := f.selectors
 	return &out, f.look("GetEventSelectors")
+}
+
+func (f *fake) ListTags(context.Context, *cloudtrail.ListTagsInput, ...func(*cloudtrail.Options)) (*cloudtrail.ListTagsOutput, error) {
+	out := &cloudtrail.ListTagsOutput{ResourceTagList: []types.ResourceTag{{ResourceId: aws.String(audit)}}}
+	for k, v := range f.tags {
+		out.ResourceTagList[0].TagsList = append(out.ResourceTagList[0].TagsList, types.Tag{Key: &k, Value: &v})
+	}
+	return out, f.look("ListTags")
 }
 
 func (f *fake) DescribeTrails(_ context.Context, in *cloudtrail.DescribeTrailsInput, _ ...func(*cloudtrail.Options)) (*cloudtrail.DescribeTrailsOutput, error) {
@@ -155,6 +164,8 @@ func TestOutcomes(t *testing.T) {
 		"denied to see selectors":     {trail: func(f *fake) { f.Denied = map[string]bool{"GetEventSelectors": true} }, fault: fault.Denied},
 		"no trail":                    {target: "arn:aws:cloudtrail:us-east-1:222222222222:eventdatastore/1", fault: fault.BadInput},
 		"protected":                   {guard: func(g *setting.Guard) { g.Protected = []string{audit} }, want: incident.Refused},
+		"protected by tag":            {trail: func(f *fake) { f.tags = map[string]string{"firebreak:protected": "true"} }, want: incident.Refused, reason: "whoever can tag it could have set it"},
+		"denied to see tags":          {trail: func(f *fake) { f.Denied = map[string]bool{"ListTags": true} }, fault: fault.Denied},
 		"mode plan":                   {guard: func(g *setting.Guard) { g.Mode = setting.Plan }, want: incident.Planned},
 		"stopped again once": {
 			trail: func(f *fake) { f.After = func(string) { f.logging = len(f.Changed) > 1 } }, want: incident.Applied, logging: true,

@@ -150,6 +150,7 @@ var buckets = []string{"firebreak-forensics", "firebreak-records"}
 // template makes are: a wider rule would let an attacker hide behind a name of their choice.
 func self(t incident.Target, hub string) *Refusal {
 	ours := t.Account == hub && slices.Contains(unnamed, t.Service)
+	ours = ours || t.Service == "cloudtrail" && t.Resource == "trail/"+Stem // the organization's, in the management account
 	for _, name := range strings.FieldsFunc(t.Resource, func(r rune) bool { return r == '/' || r == ':' }) {
 		ours = ours || t.Account == hub && (name == Stem || strings.HasPrefix(name, Stem+"-"))
 		ours = ours || t.Service == "iam" && t.Resource == "policy/"+Quarantine

@@ -7,6 +7,9 @@ import (
 
 	"firebreak/lib/fault"
 	"firebreak/lib/incident"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 )
 
 // Kind is the first part of an IAM resource.
@@ -34,4 +37,13 @@ func ARNs(t incident.Target) []string {
 		return []string{t.ARN}
 	}
 	return []string{t.ARN, fmt.Sprintf("arn:%s:iam::%s:%s/*/%s", t.Partition, t.Account, kind, rest)}
+}
+
+// Tags are those of a principal by their keys.
+func Tags(list []types.Tag) map[string]string {
+	out := map[string]string{}
+	for _, t := range list {
+		out[aws.ToString(t.Key)] = aws.ToString(t.Value)
+	}
+	return out
 }
