@@ -116,6 +116,13 @@ type Destruction interface {
 	Destroyed(ctx context.Context, c Call) (bool, error)
 }
 
+// Divisible is a Destruction of several parts, of which a broken run may have destroyed some. Whole gives the identity now, completed by
+// what was approved of the parts that do not exist any more, and says in words which these are: what is left is then compared, and
+// destroyed, as it was approved.
+type Divisible interface {
+	Whole(approved, now State) (whole State, gone []string)
+}
+
 // Diff says in words what differs between two states, a line a field, in the order of the fields.
 func Diff(before, after State) []string {
 	var out []string

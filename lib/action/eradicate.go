@@ -77,7 +77,15 @@ func (r *run) destroy(ctx context.Context, d Destruction) error {
 	if err != nil {
 		return err
 	}
-	ok, difference, err := approval.Verify(ctx, r.store, in, r.req.Incident.ID, r.req.Approval, r.req.Step, identity)
+	whole, earlier := identity, []string(nil)
+	if div, ok := d.(Divisible); ok {
+		approved, err := approval.Identity(ctx, r.store, r.req.Incident.ID, r.req.Approval, r.req.Step)
+		if err != nil {
+			return err
+		}
+		whole, earlier = div.Whole(approved, identity)
+	}
+	ok, difference, err := approval.Verify(ctx, r.store, in, r.req.Incident.ID, r.req.Approval, r.req.Step, whole)
 	if err != nil {
 		return err
 	}
@@ -124,8 +132,8 @@ func (r *run) destroy(ctx context.Context, d Destruction) error {
 	settle := time.Duration(r.set.SettleMilliseconds) * time.Millisecond
 	for range 6 {
 		if gone, err := r.destroyed(ctx, d); err != nil || gone {
-			r.done.Outcome, r.done.Changes = incident.Applied, d.Destroys(r.call, identity)
-			r.before = identity
+			r.done.Outcome, r.done.Changes = incident.Applied, append(d.Destroys(r.call, identity), earlier...)
+			r.before = whole
 			return err
 		}
 		if err := pause(ctx, settle); err != nil {
