@@ -66,6 +66,7 @@ type world struct {
 	executions map[string]*execution // by ARN
 	starts     []string
 	deny       error // what starting answers
+	lost       bool  // the answer to StartExecution is lost
 	ends       func(*execution)
 	calls      []string
 }
@@ -205,6 +206,9 @@ func (w *world) StartExecution(_ context.Context, in *sfn.StartExecutionInput, _
 		w.ends(w.executions[arn])
 	}
 	w.starts = append(w.starts, *in.Name)
+	if w.lost { // the client calls again
+		return nil, &sfntypes.ExecutionAlreadyExists{}
+	}
 	return &sfn.StartExecutionOutput{ExecutionArn: &arn}, nil
 }
 

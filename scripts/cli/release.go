@@ -82,7 +82,7 @@ func release(ctx context.Context, a *app, c *call) error {
 		name = incident.ReleaseName(id, n)
 	}
 	arn, err := k.startRelease(ctx, name, ask)
-	if err != nil {
+	if err != nil && !errors.Is(err, errThere) { // the name is this call's own: there already, after an answer that was lost
 		return err
 	}
 	if !c.json {

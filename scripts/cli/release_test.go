@@ -55,6 +55,18 @@ func TestReleaseStartsTheMachineAndSaysWhatCameOfIt(t *testing.T) {
 	}
 }
 
+// The answer to the start is lost, and the second call says that it is there already: it is this release, and is followed.
+func TestAReleaseWhoseStartWasNotAnsweredIsFollowed(t *testing.T) {
+	w := newWorld(t)
+	w.incident(func(*ledger.Incident) {})
+	w.ending(incident.EndReleased)
+	w.lost = true
+	if code := w.run("release", id); code != 0 {
+		t.Fatalf("exit code %d: %s", code, w.err.String())
+	}
+	w.has("Released: what came of it")
+}
+
 func TestAPlannedReleaseWritesNothing(t *testing.T) {
 	w := newWorld(t)
 	w.incident(func(*ledger.Incident) {})

@@ -29,7 +29,6 @@ type site struct {
 	in       *org.Organization
 	alone    bool
 	detector *guardduty.GetDetectorOutput
-	off      bool
 	hub      string
 	recorder []cs.ConfigurationRecorderStatus
 	trails   []ct.Trail

@@ -17,6 +17,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -62,6 +63,11 @@ func run(ctx context.Context, args []string, log io.Writer) error {
 	}
 	begun := time.Now()
 	out := filepath.Join("dist", *arch)
+	alone, err := lock(log, out)
+	if err != nil {
+		return err
+	}
+	defer alone.Close()
 	fmt.Fprintf(log, "build: %d functions for %s\n", len(names), *arch)
 	if err := compile(ctx, log, goarch[*arch], filepath.Join(out, "bin"), names); err != nil {
 		return err
@@ -75,6 +81,26 @@ func run(ctx context.Context, args []string, log io.Writer) error {
 	}
 	fmt.Fprintf(log, "build: %s ready after %.1f s\n", out, time.Since(begun).Seconds())
 	return nil
+}
+
+// lock waits until no other build writes to out: two at once would rename each other's files. Closing the file ends it, and so
+// does the end of the process.
+func lock(log io.Writer, out string) (*os.File, error) {
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(out, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) != nil {
+		fmt.Fprintf(log, "build: another build writes to %s, waiting for it\n", out)
+		if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+			f.Close()
+			return nil, fmt.Errorf("lock %s: %w", out, err)
+		}
+	}
+	return f, nil
 }
 
 // functions lists the folders to build: the named ones, or all that have a main.go.

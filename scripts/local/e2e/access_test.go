@@ -69,7 +69,7 @@ func TestARightTakenAwayFailsANamedStep(t *testing.T) {
 			}
 			restore := must(world.TakeAction(t.Context(), api, c.role, c.action))(t)
 			t.Cleanup(func() { check(t, restore(context.Background())) })
-			platform.Kill("firebreak-" + kebab(c.step)) // what it read a moment ago it would keep
+			kill("firebreak-" + kebab(c.step)) // what it read a moment ago it would keep
 			put(t, finding)
 			arn := must(hub.Started(t.Context(), finding.ID(), 1))(t)
 			var run world.Run
@@ -249,12 +249,12 @@ func TestAFunctionWithAWrongExternalIDIsRefused(t *testing.T) {
 	was := conf.Environment.Variables["EXTERNAL_ID"]
 	restore := func(ctx context.Context) error {
 		_, err := hub.Lambda.UpdateFunctionConfiguration(ctx, variables(was))
-		platform.Kill(name)
+		kill(name)
 		return err
 	}
 	t.Cleanup(func() { check(t, restore(context.Background())) })
 	must(hub.Lambda.UpdateFunctionConfiguration(t.Context(), variables(strings.Repeat("A", len(was)))))(t)
-	platform.Kill(name)
+	kill(name)
 	user, finding := misused(t)
 	put(t, finding)
 	asks(t, finding)

@@ -18,11 +18,32 @@ import (
 	"firebreak/scripts/local/world"
 )
 
+var (
+	killsMu sync.Mutex
+	kills   = map[string]int{}
+)
+
+// kill ends every environment of a function, whatever it does, and says how many.
+func kill(function string) int {
+	killsMu.Lock()
+	defer killsMu.Unlock()
+	n := platform.Kill(function)
+	kills[function] += n
+	return n
+}
+
+// killed is how many environments of a function the tests have ended: so many of its calls may have died without a fault of its own.
+func killed(function string) int {
+	killsMu.Lock()
+	defer killsMu.Unlock()
+	return kills[function]
+}
+
 // killing waits for a call of the function to begin, then for that long, and ends its worker with SIGKILL, once. What comes
 // back ends the waiting and says how many were killed.
 func killing(t testing.TB, function string, wait time.Duration) func() int {
 	t.Helper()
-	platform.Kill(function) // no idle worker: the next one is in a call
+	kill(function) // no idle worker: the next one is in a call
 	check(t, world.Until(t.Context(), 10*time.Second, "no worker of "+function, func(context.Context) (bool, error) {
 		return len(platform.Workers(function)) == 0, nil
 	}))
@@ -33,7 +54,7 @@ func killing(t testing.TB, function string, wait time.Duration) func() int {
 		for ctx.Err() == nil {
 			if len(platform.Workers(function)) > 0 {
 				time.Sleep(wait) // the moment of death is what is varied
-				killed.Store(int64(platform.Kill(function)))
+				killed.Store(int64(kill(function)))
 				return
 			}
 			time.Sleep(time.Millisecond)
@@ -68,7 +89,7 @@ func killingAt(t testing.TB, function, incident string, at func(n int, d world.D
 					continue
 				}
 				if n++; at(n, d) {
-					killed.Add(int64(platform.Kill(function)))
+					killed.Add(int64(kill(function)))
 				}
 			}
 		}
@@ -228,11 +249,13 @@ func TestContainedIsNeverSaidOfABucketThatIsOpenedAgain(t *testing.T) {
 	bucket, finding := public(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	var done sync.WaitGroup
-	done.Go(func() {
-		for ctx.Err() == nil {
-			member.Unblock(ctx, bucket)
-		}
-	})
+	for range 8 { // so many that one of their calls is always waiting between two of the function's, on a slow machine too
+		done.Go(func() {
+			for ctx.Err() == nil {
+				member.Unblock(ctx, bucket)
+			}
+		})
+	}
 	put(t, finding)
 	run := settle(t, finding)
 	cancel()
@@ -283,7 +306,7 @@ func leave(t *testing.T) (world.Instance, world.Event, bool) {
 	done.Go(func() {
 		for ctx.Err() == nil {
 			if begun.Load() {
-				again += platform.Kill(function)
+				again += kill(function)
 			}
 			time.Sleep(100 * time.Microsecond)
 		}

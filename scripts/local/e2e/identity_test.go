@@ -45,7 +45,7 @@ func configure(t testing.TB, parameter string, value any) {
 		_, err := hub.SSM.PutParameter(ctx, &ssm.PutParameterInput{Name: name, Value: &text, Type: ssmtypes.ParameterTypeString, Overwrite: aws.Bool(true)})
 		check(t, err)
 		for _, f := range []string{"firebreak-approvals", "firebreak-request-approval", "firebreak-sweep", "firebreak-terminate-instance"} {
-			platform.Kill(f)
+			kill(f)
 			check(t, world.Until(ctx, 10*time.Second, "no worker of "+f, func(context.Context) (bool, error) { return len(platform.Workers(f)) == 0, nil }))
 		}
 	}
@@ -262,7 +262,7 @@ func TestOneWinnerOf64OnTheTable(t *testing.T) {
 		meta := ledger.Item[ledger.Incident]{Key: ledger.IncidentKey(id), Value: ledger.Incident{ID: id, Status: incident.Closed, Episode: 1, Band: incident.Low}}
 		check(t, ledger.Save(t.Context(), hub.Store, &meta))
 		a := must(approval.Open(t.Context(), hub.Store, approval.Request{
-			Incident: incident.Ref{ID: id, Episode: 1}, Kind: approval.KindEradicate, Round: 1, Token: "none", Evidence: approval.Complete, Now: time.Now(), Expires: time.Now().Add(time.Hour),
+			Incident: incident.Ref{ID: id, Episode: 1}, Kind: approval.KindEradicate, Round: 1, Token: "nothing-waits-for-" + id, Evidence: approval.Complete, Now: time.Now(), Expires: time.Now().Add(time.Hour),
 			Steps: []approval.Step{{Step: incident.Step{Action: "terminate-instance", Target: "arn:aws:ec2:us-east-1:222222222222:instance/i-0abcdef1234567890"}}}, Execution: incident.Execution{ARN: "none", Start: time.Now()},
 		}))(t)
 		counts, mu, wait := map[approval.Answer]int{}, sync.Mutex{}, sync.WaitGroup{}

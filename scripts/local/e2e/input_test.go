@@ -191,7 +191,7 @@ func TestSettingsThatAreMissing(t *testing.T) {
 func forget(t testing.TB) {
 	t.Helper()
 	for _, f := range []string{"firebreak-classify-finding", "firebreak-block-public-access"} {
-		platform.Kill(f)
+		kill(f)
 		check(t, world.Until(context.Background(), 10*time.Second, "no worker of "+f, func(context.Context) (bool, error) { return len(platform.Workers(f)) == 0, nil }))
 	}
 }

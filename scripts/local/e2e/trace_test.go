@@ -174,6 +174,9 @@ func TestNoSecretsInStateData(t *testing.T) {
 	}
 }
 
+// dead is the letter of a call whose environment was ended under it.
+var dead = regexp.MustCompile(`:function:(firebreak-[a-z-]+)".*"Runtime exited before returning a response"`)
+
 // Every event that was put has come to something: what is delivered ends, and nothing lies where nobody looks.
 func TestNothingIsLost(t *testing.T) {
 	for _, arn := range must(hub.Executions(t.Context()))(t) {
@@ -183,8 +186,13 @@ func TestNothingIsLost(t *testing.T) {
 		}
 		t.Errorf("neither ended nor waiting for people: %s", show(run))
 	}
+	died := map[string]int{} // calls that lie in the queue because a test killed the function
 	for _, q := range []string{world.Delivery, world.Function, world.Deaths} {
 		for _, m := range must(hub.Letters(t.Context(), q))(t) {
+			if f := dead.FindStringSubmatch(m.Body); q == world.Function && f != nil && died[f[1]] < killed(f[1]) {
+				died[f[1]]++
+				continue
+			}
 			t.Errorf("%s has %s", q, m.Body)
 		}
 	}

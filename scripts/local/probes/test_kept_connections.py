@@ -1,5 +1,10 @@
 import http.client
+import pathlib
+import subprocess
+import sys
 import urllib.parse
+
+import pytest
 
 
 def closed(platform):
@@ -20,3 +25,14 @@ def test_upstream_a_connection_is_closed(plain):
 
 def test_a_connection_is_kept(patched):
     assert not closed(patched)
+
+
+@pytest.mark.parametrize("patch", [False, True])
+def test_an_idle_connection_outlives_a_client(patch):
+    """The server's own 75 seconds are less than the 90 for which a client in Go keeps an idle connection."""
+    code = "from hypercorn.config import Config; config = Config(); config.keep_alive_timeout = 75; print(config.keep_alive_timeout)"
+    if patch:
+        code = "import kept_connections; kept_connections.apply(); " + code
+    patches = str(pathlib.Path(__file__).parents[1] / "patches")
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=patches)
+    assert (int(out.stdout) > 90) == patch
