@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"firebreak/lib/action"
@@ -228,6 +229,37 @@ func TestUndoOfAnExposedKeyTakesForce(t *testing.T) {
 	req.Force = true
 	if got := w.Must(req); got.Outcome != incident.Restored || f.keys[one] != types.StatusTypeActive {
 		t.Errorf("forced undo is %s, key %s", got.Outcome, f.keys[one])
+	}
+}
+
+// Of two incidents the one that knows that the key was exposed may leave first: the key still comes back by force only.
+func TestAnExposedKeyStaysDeadWhoeverLeavesLast(t *testing.T) {
+	const second = "INC-VEPYW46KHAZJUHQC"
+	exposed := map[string]string{"keyId": one, "exposed": "true"}
+	f := newFake()
+	w := newWorld(t, f)
+	w.Must(w.Request(incident.Apply, first, user, exposed))
+	w.Must(w.Request(incident.Apply, second, user, named(one)))
+	if got := w.Must(w.Request(incident.Undo, first, user, exposed)); got.Outcome != incident.Held {
+		t.Fatalf("first undo is %s", got.Outcome)
+	}
+	for _, mode := range []incident.Mode{incident.LookUndo, incident.Undo} {
+		got := w.Must(w.Request(mode, second, user, named(one)))
+		if got.Outcome != incident.Drifted || f.keys[one] != types.StatusTypeInactive || !strings.Contains(strings.Join(got.Changes, " "), "publicly exposed") {
+			t.Errorf("%s of the last one is %s %q, key %s", mode, got.Outcome, got.Changes, f.keys[one])
+		}
+	}
+	req := w.Request(incident.Undo, second, user, named(one))
+	req.Force = true
+	if got := w.Must(req); got.Outcome != incident.Restored || f.keys[one] != types.StatusTypeActive {
+		t.Errorf("forced, it is %s, key %s", got.Outcome, f.keys[one])
+	}
+	// What was forced is over: a later incident is released as any other.
+	w.Guard(func(g *setting.Guard) { g.ReleasedHours = 0 })
+	if got := w.Must(w.Request(incident.Apply, second, user, named(one))); got.Outcome == incident.Applied {
+		if got := w.Must(w.Request(incident.Undo, second, user, named(one))); got.Outcome != incident.Restored {
+			t.Errorf("later, it is %s %q", got.Outcome, got.Changes)
+		}
 	}
 }
 
