@@ -1,6 +1,7 @@
 package cloudformation
 
 import (
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -73,6 +74,8 @@ func TestStorageIsRecoverableAndEncrypted(t *testing.T) {
 		"Evidence": {
 			"VersioningConfiguration.Status":                                                                    "Enabled",
 			"ObjectLockEnabled":                                                                                 "true",
+			"ObjectLockConfiguration.Rule.DefaultRetention.Mode":                                                "GOVERNANCE",
+			"ObjectLockConfiguration.Rule.DefaultRetention.Days":                                                "!Ref Retention",
 			"PublicAccessBlockConfiguration.BlockPublicAcls":                                                    "true",
 			"PublicAccessBlockConfiguration.BlockPublicPolicy":                                                  "true",
 			"PublicAccessBlockConfiguration.IgnorePublicAcls":                                                   "true",
@@ -120,6 +123,43 @@ func TestEveryParameterIsDescribedAndBounded(t *testing.T) {
 			if strings.Contains(p.key.Value, "ExternalId") && text(at(p.value, "NoEcho")) != "true" {
 				t.Errorf("%s: parameter %s is shown to whoever reads the stack", tpl.name, p.key.Value)
 			}
+		}
+	}
+}
+
+// Everything that forwards to the hub bus has a heartbeat beside it, over the same target, which the hub listens to.
+func TestEveryForwarderHasAHeartbeat(t *testing.T) {
+	for _, name := range []string{"member.yaml", "ingest.yaml"} {
+		beats, forwards := map[string]string{}, map[string]string{}
+		for _, r := range read(t, name).resources() {
+			if r.kind() != "AWS::Events::Rule" {
+				continue
+			}
+			for _, target := range targets(r.property("Targets")) {
+				if id := text(at(target, "Id")); id == "hub" || id == "standby" {
+					into := forwards
+					if r.property("ScheduleExpression") != nil {
+						into = beats
+					}
+					into[id] = text(at(target, "Arn")) + " " + text(at(target, "RoleArn"))
+				}
+			}
+		}
+		if len(forwards) != 2 || !maps.Equal(beats, forwards) {
+			t.Errorf("%s forwards to\n%v\nand beats to\n%v", name, forwards, beats)
+		}
+	}
+	suffix := text(dig(read(t, "ingest.yaml").resource(t, "HeartbeatRule").property("EventPattern"), "resources.0.suffix"))
+	if name := text(read(t, "member.yaml").resource(t, "ForwarderHeartbeatRule").property("Name")); suffix != ":rule/"+name {
+		t.Errorf("the hub listens to %q, and accounts send %q", suffix, name)
+	}
+}
+
+// Whoever reads the history of a machine needs the key, as with the ledger: task tokens and findings are in it.
+func TestHistoriesAreEncrypted(t *testing.T) {
+	for _, r := range read(t, "statemachines.yaml").resources() {
+		if r.kind() == "AWS::StepFunctions::StateMachine" && text(r.property("EncryptionConfiguration", "KmsKeyId")) != "!Ref KeyArn" {
+			t.Errorf("%s keeps its history under a key of AWS's own", r)
 		}
 	}
 }
@@ -186,7 +226,7 @@ func targets(n *yaml.Node) []*yaml.Node {
 }
 
 func TestEveryDeadLetterQueueHasAnAlarm(t *testing.T) {
-	var queues, watched []string
+	var queues, watched, aged []string
 	for _, tpl := range all(t) {
 		for _, r := range tpl.resources() {
 			switch r.kind() {
@@ -196,14 +236,28 @@ func TestEveryDeadLetterQueueHasAnAlarm(t *testing.T) {
 				if r.property("AlarmActions") == nil {
 					t.Errorf("%s tells nobody", r)
 				}
-				if text(r.property("Namespace")) == "AWS/SQS" {
-					watched = append(watched, text(at(r.property("Dimensions").Content[0], "Value")))
+				if text(r.property("Namespace")) != "AWS/SQS" {
+					continue
+				}
+				queue := text(at(r.property("Dimensions").Content[0], "Value"))
+				switch metric := text(r.property("MetricName")); metric {
+				case "ApproximateNumberOfMessagesVisible":
+					watched = append(watched, queue)
+				case "ApproximateAgeOfOldestMessage":
+					aged = append(aged, queue)
+				default:
+					t.Errorf("%s watches %s", r, metric)
 				}
 			}
 		}
 	}
 	if !slices.Equal(sorted(queues), sorted(watched)) {
 		t.Errorf("queues %v, but alarms on %v", sorted(queues), sorted(watched))
+	}
+	for _, r := range read(t, "storage.yaml").resources() {
+		if queue := text(r.property("QueueName")); r.kind() == "AWS::SQS::Queue" && !slices.Contains(aged, queue) {
+			t.Errorf("nobody is told that the oldest letter in %s is about to be lost", queue)
+		}
 	}
 }
 

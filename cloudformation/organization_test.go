@@ -182,6 +182,13 @@ func TestStackSetsPassWhatTheirTemplatesTake(t *testing.T) {
 		if want := sorted(keys(at(part.root, "Parameters"))); !slices.Equal(sorted(given), want) {
 			t.Errorf("%s passes %v, and %s takes %v", r, sorted(given), part.name, want)
 		}
+		for property, only := range map[string]string{"AutoDeployment": "Managed", "CallAs": "Managed", "AdministrationRoleARN": "", "ExecutionRoleName": ""} {
+			choice := r.property(property).Content
+			managed, self := text(choice[1]), text(choice[2])
+			if text(choice[0]) != "Managed" || (self == "!Ref AWS::NoValue") != (only == "Managed") || (managed == "!Ref AWS::NoValue") != (only == "") {
+				t.Errorf("%s: %s is given to the wrong kind of stack set", r, property)
+			}
+		}
 		if at(part.root, "Transform") != nil {
 			t.Errorf("%s has a transform", part.name)
 		}

@@ -32,7 +32,7 @@ var (
 )
 
 // outsideTheMachine are the functions that no state invokes: people, clocks, EBS and AWS Config do.
-var outsideTheMachine = []string{"approvals", "hipaa-phi-encryption-check", "patient-data-access-logging", "preserve-evidence", "sweep"}
+var outsideTheMachine = []string{"approvals", "hipaa-phi-encryption-check", "patient-data-access-logging", "preserve-evidence", "sweep", "watch-accounts"}
 
 func load(t *testing.T) asl.Machine {
 	t.Helper()

@@ -3,11 +3,15 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"math/rand"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,11 +25,12 @@ import (
 	"firebreak/scripts/local/browser"
 	"firebreak/scripts/local/hostile"
 	"firebreak/scripts/local/issuer"
+	"firebreak/scripts/local/scanner"
 
 	"github.com/aws/aws-lambda-go/events"
 )
 
-var shots = flag.String("shots", "", "write pictures of the pages to this folder")
+var shots = flag.String("shots", filepath.Join("..", "..", ".cache", "pages"), "write pictures of the pages to this folder")
 
 // front door of a handler for a real browser, as API Gateway would be.
 func gateway(t *testing.T, d *door) string {
@@ -105,10 +110,8 @@ func signedDoor(t *testing.T, kind approval.Kind) (*door, string) {
 
 func shoot(t *testing.T, p *browser.Page, name string) {
 	t.Helper()
-	if *shots != "" {
-		if err := p.Screenshot(t.Context(), filepath.Join(*shots, name+".png")); err != nil {
-			t.Fatal(err)
-		}
+	if err := errors.Join(os.MkdirAll(*shots, 0o755), p.Screenshot(t.Context(), filepath.Join(*shots, name+".png"))); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -206,7 +209,7 @@ func TestHostileStringsRunNothingInABrowser(t *testing.T) {
 		}
 		if _, err := ledger.Update(t.Context(), d.mem, approval.Key(id, 1), func(it *ledger.Item[approval.Approval]) error {
 			a := &it.Value
-			a.Steps[0].Destroys, a.Steps[0].Identity, a.Evidence = part, map[string]string{}, "pending: "+part[0]
+			a.Steps[0].Destroys, a.Steps[0].Changed, a.Steps[0].Identity, a.Evidence = part, part, map[string]string{}, "pending: "+part[0]
 			for i, s := range part {
 				a.Steps[0].Identity[fmt.Sprint(i)] = s
 				a.Decisions = append(a.Decisions, approval.Decision{Approver: "x" + s, Reason: s, At: d.now})
@@ -237,69 +240,283 @@ func TestHostileStringsRunNothingInABrowser(t *testing.T) {
 	}
 }
 
-// Pictures of every page that people meet, narrow and wide, in both languages, light and dark. They are looked at by people.
-func TestPictures(t *testing.T) {
-	if *shots == "" {
-		t.Skip("-shots says where to")
+// One of each kind of scanner, with a real browser's page, session and script: nothing is decided, although the link alone may
+// decide everything.
+func TestEveryScannerInABrowserDecidesNothing(t *testing.T) {
+	d := newDoor(t, approval.KindEradicate)
+	d.installed.Slack, d.now = setting.Slack{}, time.Now().UTC()
+	d.serve()
+	at := gateway(t, d)
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		io.WriteString(w, "<!doctype html><title>elsewhere</title>")
+	}))
+	t.Cleanup(elsewhere.Close)
+	b := chromium(t)
+	before, asked := d.dump(), 0
+	for _, k := range scanner.Kinds() {
+		p := ok(b.Tab(t.Context(), 1000, 800))(t)
+		path := "/approve/" + d.link("alice")
+		show := func(address string) {
+			if err := p.Go(t.Context(), address); err != nil {
+				t.Fatalf("%s: %v", k.Name, err)
+			}
+		}
+		s := scanner.Scanner{Origin: at, Typed: instance, Rand: rand.New(rand.NewSource(1)), Ask: func(method, path string, header map[string]string, body string) scanner.Answer {
+			if err := p.Pretend(t.Context(), header["User-Agent"]); err != nil {
+				t.Fatal(err)
+			}
+			if from := header["Origin"]; from != "" && from != at { // a form on another site, which a browser sends from there
+				show(elsewhere.URL)
+				fields := ok(url.ParseQuery(body))(t)
+				script := fmt.Sprintf(`(() => { const f = document.createElement("form"); f.method = "post"; f.action = %q;
+					for (const [k, v] of Object.entries(%s)) { const i = document.createElement("input"); i.name = k; i.value = v[0]; f.append(i); } document.body.append(f); f.submit(); })()`, at+path, ok(json.Marshal(fields))(t))
+				if err := p.Eval(t.Context(), script, nil); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(100 * time.Millisecond)
+				return scanner.Answer{}
+			}
+			show(at + "/approve/" + d.link("alice"))
+			delete(header, "Cookie") // the browser has its own
+			ask := map[string]any{"method": method, "headers": header, "redirect": "manual", "cache": "no-store"}
+			if method != "GET" && method != "HEAD" && body != "" {
+				ask["body"] = body
+			}
+			var text string
+			script := fmt.Sprintf(`fetch(%s, %s).then(r => r.text()).catch(() => "")`, ok(json.Marshal(path))(t), ok(json.Marshal(ask))(t))
+			if err := p.Eval(t.Context(), script, &text); err != nil {
+				t.Fatalf("%s %s %s: %v", k.Name, method, path, err)
+			}
+			return scanner.Answer{Body: text}
+		}}
+		s.Visit(k, path)
+		asked += s.Asked
+		if d.dump() != before || len(d.sent)+len(d.started) != 0 {
+			t.Fatalf("%s has decided something", k.Name)
+		}
+		p.Close(t.Context())
 	}
+	t.Logf("%d requests of %d kinds", asked, len(scanner.Kinds()))
+}
+
+// reader is how a page is looked at.
+type reader struct {
+	language string
+	width    int
+	dark     bool
+}
+
+var readers = []reader{{"en", 390, false}, {"en", 1280, false}, {"ja", 390, false}, {"ja", 1280, false}, {"en", 390, true}, {"ja", 1280, true}}
+
+// pageDoor is an installation whose links alone decide everything, with a name for the account, and where a browser finds it.
+func pageDoor(t *testing.T) (*door, string) {
+	t.Helper()
+	d := newDoor(t, approval.KindEradicate)
+	d.installed.Accounts = []setting.Account{{ID: "222222222222", Name: "clinic"}}
+	d.serve()
+	return d, gateway(t, d)
+}
+
+// looks shows what everybody is held against who reads a page, and takes its picture: it does not scroll sideways, runs nothing,
+// has a name for everything that is typed into or pressed, and says what it has to say in the reader's language.
+func looks(t *testing.T, p *browser.Page, name string, r reader, want ...string) {
+	t.Helper()
+	var found struct {
+		Wide    bool
+		Scripts int
+		Unnamed []string
+		Faint   []string
+		Lang    string
+	}
+	if err := p.Eval(t.Context(), `(() => {
+		const lum = c => { const [r, g, b] = c.map(v => { v /= 255; return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; }); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+		const rgba = s => (s.match(/[\d.]+/g) || [0, 0, 0, 0]).map(Number);
+		const behind = e => { for (; e; e = e.parentElement) { const c = rgba(getComputedStyle(e).backgroundColor); if (c.length < 4 || c[3] > 0.99) return c.slice(0, 3); } return matchMedia("(prefers-color-scheme: dark)").matches ? [18, 18, 18] : [255, 255, 255]; };
+		const faint = [];
+		const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+		for (let n; n = walk.nextNode();) {
+			const e = n.parentElement, s = getComputedStyle(e);
+			if (!n.data.trim() || e.closest(".unseen") || s.visibility == "hidden" || !e.getClientRects().length || s.color.includes("oklch")) continue;
+			const a = lum(rgba(s.color).slice(0, 3)), b = lum(behind(e)), ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+			if (ratio < 4.5) faint.push(n.data.trim().slice(0, 30) + " " + ratio.toFixed(1));
+		}
+		const unnamed = [...document.querySelectorAll("input:not([type=hidden]), textarea, button:not([hidden]), a, summary")].filter(e =>
+			!(e.labels && e.labels.length) && !e.textContent.trim() && !e.getAttribute("aria-label")).map(e => e.outerHTML.slice(0, 60));
+		return {Wide: document.documentElement.scrollWidth > document.documentElement.clientWidth, Scripts: document.scripts.length, Unnamed: unnamed, Faint: faint, Lang: document.documentElement.lang};
+	})()`, &found); err != nil {
+		t.Fatal(err)
+	}
+	if found.Wide || found.Scripts > 0 || len(found.Unnamed) > 0 || len(found.Faint) > 0 || found.Lang != r.language {
+		t.Errorf("%s for %+v: %+v", name, r, found)
+	}
+	text := ok(p.Text(t.Context()))(t)
+	for _, w := range want {
+		if !strings.Contains(text, w) {
+			t.Errorf("%s for %+v does not say %q:\n%s", name, r, w, text)
+		}
+	}
+	dark := ""
+	if r.dark {
+		dark = "-dark"
+	}
+	if err := p.Screenshot(t.Context(), filepath.Join(*shots, fmt.Sprintf("%s-%s-%d%s.png", name, r.language, r.width, dark))); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// as opens a tab of that reader.
+func as(t *testing.T, b *browser.Browser, r reader) *browser.Page {
+	t.Helper()
+	p := ok(b.Tab(t.Context(), r.width, 900))(t)
+	if err := p.Prefer(t.Context(), r.dark, r.language); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// Every page that people meet, narrow and wide, in both languages, light and dark. The pictures are for people to look at.
+func TestPagesInABrowser(t *testing.T) {
 	if err := os.MkdirAll(*shots, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	b := chromium(t)
-	scenes := map[string]func(d *door) string{
-		"open": func(d *door) string { return "/approve/" + d.link("alice") },
-		"steps": func(d *door) string {
-			d.more()
-			return "/approve/" + d.link("alice")
-		},
-		"wrong-id": func(d *door) string { return "" },
-		"late": func(d *door) string {
-			d.now = d.now.Add(5 * time.Hour)
-			return "/approve/" + d.link("alice")
-		},
-		"rejected": func(d *door) string {
-			d.post("bob", d.form("bob", "reject", instance))
-			return "/approve/" + d.link("alice")
-		},
-		"approved": func(d *door) string {
-			d.post("alice", d.form("alice", "approve", instance))
-			d.post("bob", d.form("bob", "approve", instance))
-			return "/approve/" + d.link("alice")
-		},
-		"seen":   func(d *door) string { return "/seen/" + d.seen("alice") },
-		"nobody": func(d *door) string { return "/approve/x" },
-	}
-	for name, make := range scenes {
-		if name == "wrong-id" {
-			continue
+	open := func(d *door) string { return "/approve/" + d.link("alice") }
+	yes := func(d *door, people ...string) {
+		for _, who := range people {
+			d.post(who, d.form(who, "approve", instance))
 		}
-		d := newDoor(t, approval.KindEradicate)
-		d.installed.Accounts = []setting.Account{{ID: "222222222222", Name: "clinic"}}
-		d.serve()
-		at := gateway(t, d)
-		path := make(d)
-		for _, language := range []string{"en", "ja"} {
-			for _, dark := range []bool{false, true} {
-				for _, width := range []int{390, 1280} {
-					if dark && name != "open" {
-						continue
-					}
-					p := ok(b.Tab(t.Context(), width, 900))(t)
-					if err := p.Prefer(t.Context(), dark, language); err != nil {
-						t.Fatal(err)
-					}
-					if err := p.Go(t.Context(), at+path); err != nil {
-						t.Fatal(err)
-					}
-					shoot(t, p, fmt.Sprintf("%s-%s-%d-%t", name, language, width, dark))
-					var wide bool
-					if err := p.Eval(t.Context(), "document.documentElement.scrollWidth > document.documentElement.clientWidth", &wide); err != nil || wide {
-						t.Errorf("%s in %s at %d scrolls sideways (%v)", name, language, width, err)
-					}
-					p.Close(t.Context())
+	}
+	for name, scene := range map[string]struct {
+		path   func(*door) string
+		en, ja string
+	}{
+		"open":     {open, "Your decision is needed", "あなたの判断が必要です"},
+		"steps":    {func(d *door) string { d.more(); return open(d) }, "leave it out of my approval", "承認から除く"},
+		"evidence": {func(d *door) string { d.evidence("pending: snap-0aaaaaaaaaaaaaaaa is 40% done"); return open(d) }, "Not complete yet", "snap-0aaaaaaaaaaaaaaaa"},
+		"decided":  {func(d *door) string { yes(d, "alice"); return open(d) }, "1 of 2 approved", "判断を記録しました"},
+		"approved": {func(d *door) string { yes(d, "alice", "bob"); return open(d) }, "As many people have approved", "承認されました"},
+		"destroyed": {func(d *door) string {
+			yes(d, "alice", "bob")
+			d.becomes(incident.Applied)
+			return open(d)
+		}, "Destroyed, and read back.", "削除済み (確認済み)"},
+		"not-destroyed": {func(d *door) string {
+			yes(d, "alice", "bob")
+			d.becomes(incident.Changed)
+			return open(d)
+		}, "Not done: it was something else than approved", "未実行"},
+		"rejected": {func(d *door) string { d.post("bob", d.form("bob", "reject", instance)); return open(d) }, "Rejected", "却下されました"},
+		"asked-again": {func(d *door) string {
+			d.change()
+			ring, _ := approval.ParseRing([]byte(secret))
+			return "/approve/" + ring.Link(d.approval(2), "alice")
+		}, "launched: was 2026-11-01T08:00:00Z, now 2026-11-23T02:00:00Z", "前回の依頼から変わった点"},
+		"signin": {func(d *door) string {
+			d.installed.Approval.LinkAlone, d.installed.SignIn = "none", setting.SignIn{Issuer: "https://login.example.com", ClientID: "firebreak"}
+			d.serve()
+			return open(d)
+		}, "Sign in to decide", "サインインして判断する"},
+		"seen": {func(d *door) string { return "/seen/" + d.seen("alice") }, "Somebody has to look after this", "対応する人が必要です"},
+		"seen-done": {func(d *door) string {
+			d.ask("POST", "/seen/"+d.seen("bob"), sameOrigin, url.Values{"nonce": {nonceOf(d.t, d.ask("GET", "/seen/"+d.seen("bob"), nil, ""))}, "typed-0": {"222222222222"}}.Encode())
+			return "/seen/" + d.seen("alice")
+		}, "Bob looks after it", "対応中"},
+		"nowhere": {func(*door) string { return "/approve/x" }, "This link leads nowhere", "このリンクは無効です"},
+	} {
+		d, at := pageDoor(t)
+		path := scene.path(d)
+		for _, r := range readers {
+			p := as(t, b, r)
+			if err := p.Go(t.Context(), at+path); err != nil {
+				t.Fatal(err)
+			}
+			looks(t, p, name, r, map[string]string{"en": scene.en, "ja": scene.ja}[r.language])
+			p.Close(t.Context())
+		}
+	}
+}
+
+// However a request ends while somebody has its page open: whoever presses a button afterwards reads what happened, and nothing
+// is recorded.
+func TestLateClicksInABrowser(t *testing.T) {
+	if err := os.MkdirAll(*shots, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	b := chromium(t)
+	for name, ending := range map[string]struct {
+		end    func(*door)
+		en, ja []string
+	}{
+		"approved": {func(d *door) {
+			d.post("bob", d.form("bob", "approve", instance))
+			d.post("carol", d.form("carol", "approve", instance))
+		}, []string{"Approved", "Your decision came too late"}, []string{"承認されました", "判断が間に合いませんでした"}},
+		"rejected":      {func(d *door) { d.post("bob", d.form("bob", "reject", instance)) }, []string{"Rejected", "Nothing is destroyed", "Your decision came too late"}, []string{"却下されました", "判断が間に合いませんでした"}},
+		"expired":       {func(d *door) { d.now = d.now.Add(5 * time.Hour) }, []string{"The time to decide is over", "Your decision came too late"}, []string{"判断の期限が過ぎました", "判断が間に合いませんでした"}},
+		"changed":       {func(d *door) { d.change() }, []string{"A newer request took its place", "Your decision came too late"}, []string{"新しい依頼に置き換えられました", "判断が間に合いませんでした"}},
+		"cancelled":     {func(d *door) { d.cancel() }, []string{"The request was cancelled", "Your decision came too late"}, []string{"依頼は取り消されました", "判断が間に合いませんでした"}},
+		"approver-gone": {func(d *door) { d.installed.Approvers = d.installed.Approvers[1:]; d.serve() }, []string{"You are not asked about this", "Nothing was recorded"}, []string{"この件はあなたの判断の対象ではありません"}},
+		"twice":         {func(d *door) { d.post("alice", d.form("alice", "approve", instance)) }, []string{"You have decided before", "1 of 2 approved"}, []string{"すでに判断を記録しています"}},
+		"wrong-id":      {func(*door) {}, []string{"What you typed is not the id", "Nothing was recorded"}, []string{"入力した ID が一致しません"}},
+	} {
+		for _, r := range readers {
+			d, at := pageDoor(t)
+			d.installed.Approvers[2].Principals = nil // carol is a third who may decide
+			d.serve()
+			p := as(t, b, r)
+			do := func(err error) {
+				t.Helper()
+				if err != nil {
+					t.Fatalf("%s: %v", name, err)
 				}
 			}
+			typed := instance
+			if name == "wrong-id" {
+				typed += "0"
+			}
+			do(p.Go(t.Context(), at+"/approve/"+d.link("alice")))
+			do(p.Type(t.Context(), "#typed-0", typed))
+			ending.end(d)
+			before := d.dump()
+			do(p.Press(t.Context(), "button[value=approve]"))
+			looks(t, p, "late-"+name, r, map[string][]string{"en": ending.en, "ja": ending.ja}[r.language]...)
+			if d.dump() != before {
+				t.Errorf("%s: a late click was recorded", name)
+			}
+			p.Close(t.Context())
 		}
+	}
+}
+
+// becomes is what the execution makes of the step afterwards.
+func (d *door) becomes(outcome incident.Outcome) {
+	_, err := ledger.Update(d.t.Context(), d.mem, ledger.IncidentKey(id), func(it *ledger.Item[ledger.Incident]) error {
+		step := it.Value.Plan.Eradicate[0]
+		it.Value.Outcomes[step.Key()] = incident.Result{Action: step.Action, Target: step.Target, Outcome: outcome}
+		return nil
+	})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// evidence makes what is missing for the request this.
+func (d *door) evidence(text string) {
+	if err := approval.Evidence(d.t.Context(), d.mem, id, 1, text); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// change asks anew, because the target is not what it was.
+func (d *door) change() {
+	a := d.approval(1)
+	a.Steps[0].Identity = map[string]string{"launched": "2026-11-23T02:00:00Z"}
+	_, err := approval.Open(d.t.Context(), d.mem, approval.Request{
+		Incident: incident.Ref{ID: id, Episode: 1}, Kind: a.Kind, Round: a.Round, Steps: a.Steps, Token: "another", Execution: incident.Execution{ARN: running, Start: d.now}, Evidence: a.Evidence, Now: d.now, Expires: d.now.Add(4 * time.Hour),
+	})
+	if err != nil {
+		d.t.Fatal(err)
 	}
 }
 

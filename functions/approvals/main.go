@@ -135,18 +135,18 @@ func (h handler) decide(ctx context.Context, req request, link string, p pages) 
 		return p.message(status, "malformed"), nil
 	}
 	who := identify(req, v)
+	person := who.person
+	if closed(v) { // whoever comes too late hears what happened, however old the form or the sign-in is
+		return p.approval(http.StatusConflict, v, who, entry{Trouble: after(v, person)})
+	}
 	if !who.ok {
 		return p.message(http.StatusForbidden, "signin"), nil
 	}
-	person := who.person
 	in := read(form, v, person)
 	nonce, ok := v.ring.Spend(v.link, person.Session, form.Get("nonce"), v.now)
 	if !ok {
 		in.Trouble = "stale"
 		return p.approval(http.StatusConflict, v, who, in)
-	}
-	if closed(v) {
-		return p.approval(http.StatusConflict, v, who, entry{Trouble: after(v, person)})
 	}
 	if in.Trouble != "" {
 		return p.approval(http.StatusUnprocessableEntity, v, who, in)

@@ -113,7 +113,9 @@ type standing struct {
 
 type step struct {
 	Action, Name, Target, Refusal string
-	Destroys                      []string
+	Destroys, Changed             []string
+	Outcome                       string // what became of it, where that is known
+	Good                          bool
 	Identity                      []pair
 }
 
@@ -143,6 +145,16 @@ func (p pages) approval(status int, v visit, who identity, in entry) (response, 
 		row := step{Action: st.Action, Name: channel.Plain(st.Name()), Target: channel.Plain(st.Target), Refusal: channel.Plain(st.Refusal)}
 		for _, d := range st.Destroys {
 			row.Destroys = append(row.Destroys, channel.Plain(d))
+		}
+		for _, c := range st.Changed {
+			row.Changed = append(row.Changed, channel.Line(c, maxReason))
+		}
+		if r, known := v.meta.Outcomes[st.Key()]; known && a.Kind == approval.KindEradicate && a.Status == approval.StatusApproved && !a.Delivered.IsZero() {
+			row.Good = r.Outcome.Contains()
+			if row.Outcome = p.words["destroyed."+string(r.Outcome)]; row.Outcome == "" {
+				row.Outcome = p.text("standing." + string(r.Outcome))
+			}
+			s.Text = p.text("approved.known")
 		}
 		for _, f := range slices.Sorted(maps.Keys(st.Identity)) {
 			row.Identity = append(row.Identity, pair{channel.Plain(f), channel.Plain(st.Identity[f])})

@@ -73,6 +73,7 @@ func (h handler) acknowledge(ctx context.Context, req request, v visit, p pages)
 	if err != nil && !first {
 		return response{}, err
 	}
+	h.showSeen(ctx, v.installed, v.meta)
 	see := p.message(http.StatusSeeOther, "done")
 	see.Headers["location"] = v.link.String()
 	return see, nil

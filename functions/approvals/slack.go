@@ -179,7 +179,10 @@ func (h handler) asked(ctx context.Context, installed setting.Installed, ref cha
 func (h handler) pressed(ctx context.Context, installed setting.Installed, in slack.InteractionCallback, now time.Time) (response, error) {
 	button := in.ActionCallback.BlockActions[0]
 	ref, ok := channel.ReadRef(button.Value)
-	if !ok || button.ActionID != channel.ActionApprove && button.ActionID != channel.ActionReject {
+	switch {
+	case ok && button.ActionID == channel.ActionSeen && ref.Number < 0:
+		return h.sawInSlack(ctx, installed, ref, in, now)
+	case !ok || ref.Number < 0 || button.ActionID != channel.ActionApprove && button.ActionID != channel.ActionReject:
 		return answered(http.StatusOK, nil), nil
 	}
 	v, _, why, err := h.asked(ctx, installed, ref, in.User.ID, now)
@@ -198,10 +201,57 @@ func (h handler) pressed(ctx context.Context, installed setting.Installed, in sl
 	return answered(http.StatusOK, nil), nil
 }
 
+// sawInSlack records that whoever pressed the button looks after the incident: Slack says who that is, and programs press nothing
+// there. It decides nothing.
+func (h handler) sawInSlack(ctx context.Context, installed setting.Installed, ref channel.Ref, in slack.InteractionCallback, now time.Time) (response, error) {
+	meta, err := ledger.Load[ledger.Incident](ctx, h.store, ledger.IncidentKey(ref.Incident))
+	if err != nil {
+		return answered(http.StatusServiceUnavailable, nil), err
+	}
+	people, err := approval.Watchers(ctx, h.store, installed, meta.Value)
+	if err != nil {
+		return answered(http.StatusServiceUnavailable, nil), err
+	}
+	p, known := approval.Member(installed, in.User.ID)
+	why := ""
+	switch {
+	case !meta.Exists() || meta.Value.Episode != -ref.Number:
+		why = "The incident has changed since. Look for a newer message."
+	case !known:
+		why = "You are not on the list of approvers, or not as this member of Slack. Ask your security team."
+	case !slices.ContainsFunc(people, func(q setting.Approver) bool { return q.ID == p.ID }):
+		why = "You are not asked about this: it is for others, or the finding names you."
+	default:
+		slog.InfoContext(ctx, "acknowledge", "incident", ref.Incident, "approver", p.ID, "via", setting.ViaSlack)
+		by, first, err := approval.Acknowledge(ctx, h.store, meta.Value, approval.Acknowledgement{By: p.ID, Via: setting.ViaSlack, At: now})
+		if err != nil && !first {
+			return answered(http.StatusServiceUnavailable, nil), err
+		}
+		if !first && by.By != p.ID {
+			why = name(installed, by.By) + " looks after it already."
+		}
+		h.showSeen(ctx, installed, meta.Value)
+	}
+	if why == "" {
+		return answered(http.StatusOK, nil), nil
+	}
+	if err := h.slack.OpenView(ctx, installed.Slack, in.TriggerID, channel.Note("Nothing was recorded", why)); err != nil {
+		slog.ErrorContext(ctx, "a button of Slack led to nothing", "error", err.Error())
+	}
+	return answered(http.StatusOK, nil), nil
+}
+
+// showSeen has Slack show who looks after an incident; where that fails, the sweep does it.
+func (h handler) showSeen(ctx context.Context, installed setting.Installed, meta ledger.Incident) {
+	if err := h.slack.Show(ctx, h.store, installed, meta.ID, -meta.Episode); err != nil {
+		slog.ErrorContext(ctx, "Slack does not show yet who looks after it", "incident", meta.ID, "error", err.Error())
+	}
+}
+
 // submitted takes a view: the same rules as for the form on the page.
 func (h handler) submitted(ctx context.Context, installed setting.Installed, in slack.InteractionCallback, now time.Time) (response, error) {
 	ref, ok := channel.ReadRef(in.View.PrivateMetadata)
-	if !ok || in.View.State == nil || ref.Action != channel.ActionApprove && ref.Action != channel.ActionReject {
+	if !ok || ref.Number < 0 || in.View.State == nil || ref.Action != channel.ActionApprove && ref.Action != channel.ActionReject {
 		return answered(http.StatusBadRequest, nil), nil
 	}
 	say := func(title, text string) (response, error) {

@@ -131,6 +131,94 @@ func TestOneRejectsOrOverridesInSlack(t *testing.T) {
 	}
 }
 
+// What needs no decision is shown in Slack too, with a button for whoever looks after it; whoever does so first, here or by the
+// link of a mail, stands in the message.
+func TestAcknowledgeInSlack(t *testing.T) {
+	for _, by := range []string{"button", "link"} {
+		d, w := newChannel(t, approval.KindOverride)
+		_, err := ledger.Update(t.Context(), d.mem, ledger.IncidentKey(id), func(it *ledger.Item[ledger.Incident]) error {
+			it.Value.Plan.Eradicate = nil
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := d.h.slack.Show(t.Context(), d.mem, d.installed, id, -1); err != nil {
+			t.Fatal(err)
+		}
+		m := w.Messages()[1]
+		if words := workspace.Words(m.Blocks); !strings.Contains(words, "Somebody has to look after this") || !strings.Contains(words, "Credentials that were made") || len(workspace.Buttons(m.Blocks)) != 1 {
+			t.Fatalf("the message says\n%s", words)
+		}
+		said := func(member string) string {
+			before := len(w.Views())
+			if res := d.slack(w.Press(member, m, "seen")); res.StatusCode != http.StatusOK {
+				t.Fatalf("%s: %d", member, res.StatusCode)
+			}
+			if views := w.Views(); len(views) > before {
+				return workspace.Words(views[before].Blocks)
+			}
+			return ""
+		}
+		before := d.dump()
+		if got := said("U9"); !strings.Contains(got, "not on the list") {
+			t.Errorf("a stranger reads %q", got)
+		}
+		if got := said("U3"); !strings.Contains(got, "the finding names you") {
+			t.Errorf("carol, whom the finding names, reads %q", got)
+		}
+		if d.dump() != before {
+			t.Error("somebody who is not asked changed something")
+		}
+		if by == "button" {
+			if got := said("U1"); got != "" {
+				t.Errorf("alice reads %q", got)
+			}
+		} else {
+			form := url.Values{"nonce": {nonceOf(t, d.ask("GET", "/seen/"+d.seen("alice"), nil, ""))}, "decision": {"seen"}, "typed-0": {"222222222222"}}
+			if res := d.ask("POST", "/seen/"+d.seen("alice"), sameOrigin, form.Encode()); res.StatusCode != http.StatusSeeOther {
+				t.Fatalf("%d %s", res.StatusCode, res.Body)
+			}
+		}
+		if words := workspace.Words(w.Messages()[1].Blocks); !strings.Contains(words, "Alice looks after it") || len(workspace.Buttons(w.Messages()[1].Blocks)) != 0 {
+			t.Errorf("afterwards the message says\n%s", words)
+		}
+		if got := said("U2"); !strings.Contains(got, "Alice looks after it already") {
+			t.Errorf("bob reads %q", got)
+		}
+		if a := d.approval(1); a.Status != approval.StatusOpen || len(a.Decisions) != 0 || len(d.started) != 0 {
+			t.Errorf("acknowledging decided something: %v", a)
+		}
+		if left, err := ledger.Open[channel.Posted](t.Context(), d.mem, channel.PostedGroup); err != nil || len(left) != 1 {
+			t.Errorf("%d messages still to be looked after, want the request's (%v)", len(left), err)
+		}
+	}
+}
+
+// A button to acknowledge is none to decide, and the other way round; nor is one of another episode.
+func TestButtonsToAcknowledgeDecideNothing(t *testing.T) {
+	d, w := newChannel(t, approval.KindEradicate)
+	m, before := w.Messages()[0], d.dump()
+	for name, button := range map[string]struct{ action, value string }{
+		"acknowledge a request":   {"seen", channel.Ref{Incident: id, Number: 1, Hash: d.approval(1).Hash}.String()},
+		"approve an episode":      {"approve", channel.Ref{Incident: id, Number: -1}.String()},
+		"reject with a hash":      {"reject", channel.Ref{Incident: id, Number: -1, Hash: d.approval(1).Hash}.String()},
+		"another episode":         {"seen", channel.Ref{Incident: id, Number: -2}.String()},
+		"another incident":        {"seen", channel.Ref{Incident: "INC-EEEEFFFFGGGGHHHH", Number: -1}.String()},
+		"episode nought":          {"seen", channel.Ref{Incident: id}.String()},
+		"no incident":             {"seen", channel.Ref{Number: -1}.String()},
+		"something else entirely": {"seen", "{}"},
+	} {
+		m.Blocks = []workspace.Block{{"type": "actions", "elements": []any{map[string]any{"type": "button", "action_id": button.action, "value": button.value}}}}
+		if res := d.slack(w.Press("U1", m, button.action)); res.StatusCode != http.StatusOK {
+			t.Errorf("%s: %d", name, res.StatusCode)
+		}
+		if d.dump() != before || len(d.sent)+len(d.started) != 0 {
+			t.Fatalf("%s: something was decided", name)
+		}
+	}
+}
+
 // A decision by another way shows in the message too, and an end takes the buttons away.
 func TestTheMessageShowsEveryEnd(t *testing.T) {
 	for name, end := range map[string]func(*door){

@@ -28,6 +28,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
 )
 
@@ -187,7 +188,10 @@ func (h handler) refuse(ctx context.Context, in input, r *finding.Refusal) (inci
 // keep puts the raw event into the evidence, under the incident and the execution. A retry puts the same there again.
 func (h handler) keep(ctx context.Context, in input, id string) error {
 	key := evidenceKey(in, id)
-	_, err := h.evidence.PutObject(ctx, &s3.PutObjectInput{Bucket: &h.bucket, Key: &key, Body: bytes.NewReader(in.Event), ContentType: aws.String("application/json")})
+	_, err := h.evidence.PutObject(ctx, &s3.PutObjectInput{
+		Bucket: &h.bucket, Key: &key, Body: bytes.NewReader(in.Event), ContentType: aws.String("application/json"),
+		ChecksumAlgorithm: s3types.ChecksumAlgorithmCrc32, // a bucket that locks what it gets takes nothing without one (S3 user guide, Object Lock)
+	})
 	if err == nil {
 		return nil
 	}

@@ -56,6 +56,9 @@ func (b *bucket) PutObject(_ context.Context, in *s3.PutObjectInput, _ ...func(*
 	if b.err != nil {
 		return nil, b.err
 	}
+	if in.ChecksumAlgorithm == "" { // as a bucket does that locks what it gets (S3 user guide, Object Lock)
+		return nil, errors.New("InvalidRequest: Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock parameters")
+	}
 	body, err := io.ReadAll(in.Body)
 	b.kept[aws.ToString(in.Key)] = string(body)
 	return &s3.PutObjectOutput{}, err

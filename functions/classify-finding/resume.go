@@ -100,7 +100,7 @@ func some(m ledger.Incident, r incident.Resume) (incident.Plan, error) {
 	if len(r.Steps) == 0 {
 		return whole(m.Plan), nil
 	}
-	actions, plan := playbook.Actions(), whole(incident.Plan{})
+	actions, plan := playbook.Actions(), whole(incident.Plan{Approvers: m.Plan.Approvers})
 	for _, s := range r.Steps {
 		same := func(o incident.Step) bool { return o.Key() == s.Key() }
 		if !slices.ContainsFunc(m.Plan.Contain, same) && !slices.ContainsFunc(m.Plan.Eradicate, same) {

@@ -250,5 +250,5 @@ func kept(f finding.Finding) ledger.Finding {
 
 // whole makes the plan's lists never null.
 func whole(p incident.Plan) incident.Plan {
-	return incident.Plan{Contain: append([]incident.Step{}, p.Contain...), Eradicate: append([]incident.Step{}, p.Eradicate...)}
+	return incident.Plan{Contain: append([]incident.Step{}, p.Contain...), Eradicate: append([]incident.Step{}, p.Eradicate...), Approvers: p.Approvers}
 }

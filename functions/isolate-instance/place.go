@@ -186,7 +186,7 @@ func placeOf(v *view, s action.State) *place {
 // allow narrows the session to the group and the balancers of the place; to those of the account where a session policy has
 // no room for all of them.
 func (p *place) allow(v *view) []account.Statement {
-	const room = 8
+	const room = 6 // of both kinds: with the longest names, eight of each have 2,800 characters, and a session policy takes 2,048
 	var out []account.Statement
 	if p.scaling.group != "" {
 		out = append(out, account.Statement{
@@ -194,31 +194,31 @@ func (p *place) allow(v *view) []account.Statement {
 			Resources: []string{p.scaling.arn(v)},
 		})
 	}
-	var arns []string
+	var groups, classics []string
 	for _, t := range p.targets {
-		if !slices.Contains(arns, t.group) {
-			arns = append(arns, t.group)
+		if !slices.Contains(groups, t.group) {
+			groups = append(groups, t.group)
 		}
 	}
-	if len(arns) > room {
-		arns = []string{balancing(v, targetPrefix+"*")}
+	for _, name := range p.classics {
+		classics = append(classics, balancing(v, classicPrefix+name))
 	}
-	if len(arns) > 0 {
+	wide := len(groups)+len(classics) > room
+	if wide && len(groups) > 0 {
+		groups = []string{balancing(v, targetPrefix+"*")}
+	}
+	if wide && len(classics) > 0 {
+		classics = []string{balancing(v, classicPrefix+"*")}
+	}
+	if len(groups) > 0 {
 		out = append(out, account.Statement{
-			Actions: []string{"elasticloadbalancing:DeregisterTargets", "elasticloadbalancing:RegisterTargets"}, Resources: arns,
+			Actions: []string{"elasticloadbalancing:DeregisterTargets", "elasticloadbalancing:RegisterTargets"}, Resources: groups,
 		})
 	}
-	var names []string
-	for _, name := range p.classics {
-		names = append(names, balancing(v, classicPrefix+name))
-	}
-	if len(names) > room {
-		names = []string{balancing(v, classicPrefix+"*")}
-	}
-	if len(names) > 0 {
+	if len(classics) > 0 {
 		out = append(out, account.Statement{
 			Actions:   []string{"elasticloadbalancing:DeregisterInstancesFromLoadBalancer", "elasticloadbalancing:RegisterInstancesWithLoadBalancer"},
-			Resources: names,
+			Resources: classics,
 		})
 	}
 	return out

@@ -79,7 +79,7 @@ func (h handler) handle(ctx context.Context, in incident.ApprovalRequest) (Asked
 	}
 	now := h.now().UTC()
 	request := approval.Request{
-		Incident: in.Incident, Kind: approval.KindEradicate, Round: in.Round, Steps: steps, Token: in.Token, Execution: in.Execution,
+		Incident: in.Incident, Kind: approval.KindEradicate, Round: in.Round, Steps: steps, Need: meta.Plan.Approvers, Token: in.Token, Execution: in.Execution,
 		Evidence: evidence, Now: now, Expires: now.Add(approval.Time(installed, in.Incident.Severity)),
 	}
 	slog.InfoContext(ctx, "ask", "incident", in.Incident.ID, "episode", in.Incident.Episode, "round", in.Round, "steps", len(steps), "evidence", evidence)
@@ -100,7 +100,7 @@ func (h handler) handle(ctx context.Context, in incident.ApprovalRequest) (Asked
 		return Asked{}, err
 	}
 	if held := approval.Refused(meta.Plan.Contain, in.Contain); len(held) > 0 {
-		request.Kind, request.Token, request.Steps = approval.KindOverride, "", held
+		request.Kind, request.Token, request.Steps, request.Need = approval.KindOverride, "", held, 0
 		o, err := approval.Open(ctx, h.store, request)
 		if err != nil {
 			return Asked{}, err

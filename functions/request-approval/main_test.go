@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -212,6 +213,33 @@ func TestARetryReplacesTheTokenOnly(t *testing.T) {
 	}
 	if w.approval(2).Exists() {
 		t.Error("a second request was opened")
+	}
+}
+
+// A playbook may ask for more than two: so many are needed, the page and the messages say so, and for what the guard refused it
+// stays one.
+func TestAPlaybookMayAskForMore(t *testing.T) {
+	w := newWorld(t)
+	if _, err := ledger.Update(t.Context(), w.mem, ledger.IncidentKey(id), func(it *ledger.Item[ledger.Incident]) error {
+		it.Value.Plan.Approvers = 3
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.h.handle(t.Context(), withRefusal()); err != nil {
+		t.Fatal(err)
+	}
+	if a, o := w.approval(1).Value, w.approval(2).Value; a.Need != 3 || o.Need != 1 || o.Kind != approval.KindOverride {
+		t.Errorf("%d have to approve destroying, %d the %s", a.Need, o.Need, o.Kind)
+	}
+	if text := *w.sent[0].Message; !strings.Contains(text, "3 different people have to approve") {
+		t.Errorf("people are told\n%s", text)
+	}
+	// alice and bob are two, and the team hears that they are too few
+	if !slices.ContainsFunc(w.sent, func(m sns.PublishInput) bool {
+		return strings.Contains(*m.Message, "3 people have to approve, but only 2")
+	}) {
+		t.Error("nobody is told that there are too few approvers")
 	}
 }
 

@@ -144,7 +144,7 @@ func (s sweep) watch(ctx context.Context, in setting.Installed, it ledger.Item[a
 	told := true
 	switch w.Called {
 	case 1:
-		told = s.ask.Unattended(ctx, meta.Value, w.Began)
+		told = s.ask.Unattended(ctx, in, meta.Value, w.Began)
 	default:
 		people, err := s.ask.Watch(ctx, meta.Value, in, w.Called+1, w.Began.Add(answer))
 		if err != nil {

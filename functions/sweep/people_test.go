@@ -323,6 +323,42 @@ func TestSlackIsKeptUpToDate(t *testing.T) {
 	}
 }
 
+// What needs no decision is shown in Slack as well, once, until somebody looks after it or it is over.
+func TestSlackShowsWhatNobodyLooksAfter(t *testing.T) {
+	w := newWorld(t)
+	ws := workspace.New()
+	srv := httptest.NewServer(ws)
+	t.Cleanup(srv.Close)
+	w.in.Slack = setting.Slack{Channel: ws.Channel, Team: ws.Team, SecretARN: "arn", API: srv.URL}
+	w.inst, w.sweep.ask.Slack = setting.Fixed(w.in), channel.NewSlack(vault(ws.Secret()), func() time.Time { return w.at })
+	w.change(func(m *ledger.Incident) {
+		m.Plan.Eradicate, m.Status, m.Band, m.Told = nil, incident.Contained, incident.High, ledger.Told{Audience: "security", EscalateMinutes: 60}
+	})
+	w.ok(approval.BeginWatch(context.Background(), w.store, w.meta(), now))
+	ws.Down = true
+	w.after(time.Minute) // Slack being down keeps nobody from being called by mail
+	w.tells("alice: who looks after it?", "bob: who looks after it?")
+	ws.Down = false
+	w.after(3 * time.Minute)
+	if m := ws.Messages(); len(m) != 1 || len(workspace.Buttons(m[0].Blocks)) != 1 || !strings.Contains(workspace.Words(m[0].Blocks), "Somebody has to look after this") {
+		t.Fatalf("Slack has %d messages: %v", len(m), m)
+	}
+	w.after(time.Hour)
+	if m := ws.Messages(); len(m) != 2 || m[1].Thread != m[0].TS || !strings.Contains(m[1].Text, "the escalation audience was told") {
+		t.Errorf("under the message: %v", m[1:])
+	}
+	w.change(func(m *ledger.Incident) { m.Status = incident.Closed })
+	w.after(2 * time.Hour)
+	if m := ws.Messages(); len(workspace.Buttons(m[0].Blocks)) != 0 || !strings.Contains(workspace.Words(m[0].Blocks), "Nobody needs to look after this any more") {
+		t.Errorf("closed, and the message says\n%s", workspace.Words(m[0].Blocks))
+	}
+	calls := ws.Calls()
+	w.after(30 * time.Hour)
+	if ws.Calls() != calls || len(ws.Faults()) != 0 {
+		t.Errorf("Slack was called again, or would refuse: %v", ws.Faults())
+	}
+}
+
 type vault string
 
 func (v vault) GetSecretValue(context.Context, *secretsmanager.GetSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error) {

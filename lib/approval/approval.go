@@ -59,6 +59,8 @@ type Step struct {
 	Identity map[string]string `json:"identity,omitempty"`
 	// Destroys says in words what approval destroys.
 	Destroys []string `json:"destroys,omitempty"`
+	// Changed says, a line a field, what is different from what was asked before in the episode.
+	Changed []string `json:"changed,omitempty"`
 	// Refusal is why the guard refused, Rule the rule that approval sets aside (budget, protected, shared, released).
 	Refusal string `json:"refusal,omitempty"`
 	Rule    string `json:"rule,omitempty"`
@@ -269,7 +271,7 @@ func Verify(ctx context.Context, s ledger.Store, in setting.Installed, id string
 	}
 	for _, have := range a.Steps {
 		if have.Key() == step.Key() {
-			difference = differences(have.Identity, identity)
+			difference = differences("approved", have.Identity, identity)
 			return len(difference) == 0, difference, nil
 		}
 	}
@@ -307,7 +309,7 @@ func Keeper(ctx context.Context, s ledger.Store, id string, number int, step inc
 	return d.Approver, d.Reason, nil
 }
 
-func differences(approved, now map[string]string) []string {
+func differences(word string, approved, now map[string]string) []string {
 	fields := map[string]bool{}
 	for _, m := range []map[string]string{approved, now} {
 		for f := range m {
@@ -319,7 +321,7 @@ func differences(approved, now map[string]string) []string {
 		was, had := approved[f]
 		is, has := now[f]
 		if was != is || had != has {
-			out = append(out, fmt.Sprintf("%s: approved %s, now %s", f, orNone(was), orNone(is)))
+			out = append(out, fmt.Sprintf("%s: %s %s, now %s", f, word, orNone(was), orNone(is)))
 		}
 	}
 	return out

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -794,6 +795,30 @@ func TestTime(t *testing.T) {
 		if got := Time(in, band); got != want {
 			t.Errorf("%s: %s", band, got)
 		}
+	}
+}
+
+// What is asked anew says what is different from before; what is asked for the first time does not.
+func TestANewRequestShowsTheDifference(t *testing.T) {
+	s := store(t)
+	r := eradication("token")
+	if a := open(t, s, r); len(a.Steps[0].Changed) != 0 {
+		t.Errorf("for the first time: %q", a.Steps[0].Changed)
+	}
+	r.Round, r.Token = 2, "another"
+	r.Steps = slices.Clone(r.Steps)
+	r.Steps[0].Identity = map[string]string{"launched": "a", "volumes": "v,w", "owner": "x"}
+	r.Steps = append(r.Steps, Step{Step: incident.Step{Action: "delete-keys", Target: "arn:aws:iam::222222222222:user/bob"}})
+	a := open(t, s, r)
+	if d := cmp.Diff([][]string{{"owner: was none, now x", "volumes: was v, now v,w"}, {"this was not asked before"}}, [][]string{a.Steps[0].Changed, a.Steps[1].Changed}); d != "" || a.Number != 2 {
+		t.Errorf("request %d: %s", a.Number, d)
+	}
+	if again := load(t, s, 2).Value; again.Hash != Hash(again.Kind, id, 1, again.Steps) {
+		t.Error("what is said of the difference is in the hash")
+	}
+	r.Incident.Episode, r.Token = 2, "third"
+	if a := open(t, s, r); len(a.Steps[0].Changed) != 0 {
+		t.Errorf("in the next episode: %q", a.Steps[0].Changed)
 	}
 }
 

@@ -61,6 +61,7 @@ type paper struct {
 	plan     map[string]string // the identity of each step's target when it was asked, by step
 	hash     string
 	episode  int
+	need     int
 	expires  time.Time
 	yes      []ballot
 	keep     map[string]bool
@@ -191,7 +192,7 @@ func (m *model) cast(v Vote) {
 	}
 	if len(p.keep) == len(p.plan) {
 		p.over = true
-	} else if m.people(p) >= 2 {
+	} else if m.people(p) >= p.need {
 		p.approved = true
 	}
 }
@@ -266,6 +267,7 @@ func (m *model) actions() map[string]func(*rapid.T) {
 			r := Request{
 				Incident: incident.Ref{ID: id, Episode: m.episode}, Kind: KindEradicate, Round: rapid.IntRange(1, 2).Draw(t, "round"), Token: token, Evidence: Complete,
 				Execution: incident.Execution{ARN: rapid.SampledFrom([]string{"first", "second"}).Draw(t, "execution"), Start: m.now}, Now: m.now, Expires: m.now.Add(4 * time.Hour),
+				Need: rapid.SampledFrom([]int{0, 0, 0, 1, 3}).Draw(t, "the playbook asks for"),
 			}
 			if !m.evidence {
 				r.Evidence = "pending: snapshot"
@@ -279,7 +281,7 @@ func (m *model) actions() map[string]func(*rapid.T) {
 			m.must(err)
 			m.waiting[token] = true
 			if m.papers[a.Number] == nil {
-				m.papers[a.Number] = &paper{plan: plan, hash: a.Hash, episode: m.episode, expires: a.Expires, keep: map[string]bool{}}
+				m.papers[a.Number] = &paper{plan: plan, need: max(2, r.Need), hash: a.Hash, episode: m.episode, expires: a.Expires, keep: map[string]bool{}}
 			}
 			m.superseded(ctx)
 		},
@@ -482,7 +484,7 @@ func (m *model) destroy(ctx context.Context, t *rapid.T, n int, step incident.St
 		t.Fatalf("destroyed %q, and people approved destroying %q", m.is[step.Key()], p.plan[step.Key()])
 	case p.keep[step.Key()]:
 		t.Fatalf("destroyed what somebody keeps")
-	case m.people(p) < 2:
+	case m.people(p) < p.need:
 		t.Fatalf("destroyed with %d people who count: %+v", m.people(p), p.yes)
 	}
 	m.deaths++
@@ -724,6 +726,13 @@ var bugs = []bug{
 			}
 			return false, nil
 		}
+	}},
+	{"more people than two are never asked for", func(p *protocol) {
+		two := func(r ledger.Record) ledger.Record {
+			r.Data = []byte(strings.Replace(string(r.Data), `"need":3`, `"need":2`, 1))
+			return r
+		}
+		p.store = func(s ledger.Store) ledger.Store { return hidden{Store: s, get: two} }
 	}},
 	{"what somebody keeps is destroyed with the rest", func(p *protocol) {
 		p.verify = func(ctx context.Context, s ledger.Store, in setting.Installed, id string, n int, step incident.Step, identity map[string]string) (bool, error) {

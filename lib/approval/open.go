@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"firebreak/lib/fault"
@@ -75,6 +76,7 @@ func (r Request) place(ctx context.Context, s ledger.Store, all []ledger.Item[Ap
 		}
 	}
 	a.Hash = Hash(a.Kind, a.Incident, a.Episode, a.Steps)
+	a.Steps = compared(a, all)
 	items := []ledger.Saver{}
 	if r.Kind == KindEradicate {
 		for i := range all {
@@ -97,6 +99,28 @@ func (r Request) place(ctx context.Context, s ledger.Store, all []ledger.Item[Ap
 	fresh := ledger.Item[Approval]{Key: Key(a.Incident, a.Number), Value: a}
 	place(&fresh)
 	return a, ledger.Save(ctx, s, append(items, &fresh)...)
+}
+
+// compared gives the steps of a request with what is different from the one before it that asked the same, if there was one.
+func compared(a Approval, all []ledger.Item[Approval]) []Step {
+	steps := slices.Clone(a.Steps)
+	for _, it := range slices.Backward(all) {
+		before := it.Value
+		if before.Kind != KindEradicate || a.Kind != KindEradicate || before.Episode != a.Episode || before.Hash == a.Hash {
+			continue
+		}
+		for i := range steps {
+			s := &steps[i]
+			was := slices.IndexFunc(before.Steps, func(o Step) bool { return o.Key() == s.Key() })
+			if was < 0 {
+				s.Changed = []string{"this was not asked before"}
+				continue
+			}
+			s.Changed = differences("was", before.Steps[was].Identity, s.Identity)
+		}
+		break
+	}
+	return steps
 }
 
 // renew gives an approval the token of the task that waits now. One that is decided already is to be delivered again.

@@ -17,14 +17,16 @@ import (
 const (
 	ActionApprove = "approve"
 	ActionReject  = "reject"
+	ActionSeen    = "seen"
 	ViewDecide    = "decide"
 )
 
-// Ref says in a button or a view which request it is about, and which plan was shown.
+// Ref says in a button or a view which request it is about, and which plan was shown; in a button to acknowledge, which episode
+// of the incident, as a number below zero, and no plan.
 type Ref struct {
 	Incident string `json:"i"`
 	Number   int    `json:"n"`
-	Hash     string `json:"h"`
+	Hash     string `json:"h,omitempty"`
 	// Action is what a view was opened for.
 	Action string `json:"a,omitempty"`
 }
@@ -39,7 +41,7 @@ func (r Ref) String() string {
 func ReadRef(text string) (Ref, bool) {
 	var r Ref
 	err := json.Unmarshal([]byte(text), &r)
-	return r, err == nil && r.Incident != "" && r.Number > 0 && r.Hash != ""
+	return r, err == nil && r.Incident != "" && (r.Number > 0 && r.Hash != "" || r.Number < 0 && r.Hash == "")
 }
 
 // escape keeps Slack from reading anything into a text: links, mentions, commands. (Slack: Formatting text for app surfaces,
@@ -103,6 +105,34 @@ func request(meta ledger.Incident, a approval.Approval, in setting.Installed) []
 	return append(blocks, remark(fmt.Sprintf("Incident %s, request %d. All of it: scripts/firebreak show %s", meta.ID, a.Number, meta.ID)))
 }
 
+// attend is the message about an incident that needs no decision, but somebody.
+func attend(meta ledger.Incident, head string, ack approval.Acknowledgement, open bool, in setting.Installed) []slack.Block {
+	f := meta.Finding
+	blocks := []slack.Block{
+		slack.NewHeaderBlock(words(head, headerLimit)),
+		section(fmt.Sprintf("%s  %s", meta.Band, Plain(f.Type)), Plain(f.Title), fmt.Sprintf("account %s, %s, first seen %s", Plain(f.Account), Plain(f.Region), clock(meta.FirstSeen))),
+		section(contained(meta)...),
+	}
+	if ack.By != "" {
+		blocks = append(blocks, remark(fmt.Sprintf("%s looks after it, since %s", called(in, ack.By), clock(ack.At))))
+	}
+	if open {
+		ref := Ref{Incident: meta.ID, Number: -meta.Episode}.String()
+		blocks = append(blocks, remark("No decision is needed. Whoever looks after it stops the calls to others."), slack.NewActionBlock("seen", slack.NewButtonBlockElement(ActionSeen, ref, words("I am looking after it", 75))))
+	}
+	return append(blocks, remark(fmt.Sprintf("Incident %s, episode %d. All of it: scripts/firebreak show %s", meta.ID, meta.Episode, meta.ID)))
+}
+
+// called is what people call an approver.
+func called(in setting.Installed, id string) string {
+	for _, p := range in.Approvers {
+		if p.ID == id && p.Name != "" {
+			return Plain(p.Name)
+		}
+	}
+	return Plain(id)
+}
+
 func buttons(a approval.Approval) []slack.BlockElement {
 	ref := Ref{Incident: a.Incident, Number: a.Number, Hash: a.Hash}.String()
 	no := slack.NewButtonBlockElement(ActionReject, ref, words("Reject…", 75))
@@ -158,6 +188,9 @@ func steps(a approval.Approval) []slack.Block {
 	var out []slack.Block
 	for _, s := range a.Steps {
 		lines := []string{fmt.Sprintf("%s %s", s.Action, Plain(s.Name())), Plain(s.Target)}
+		for _, c := range s.Changed {
+			lines = append(lines, "different from what was asked before: "+Line(c, 500))
+		}
 		for _, d := range s.Destroys {
 			lines = append(lines, "• "+Plain(d))
 		}
@@ -173,17 +206,11 @@ func steps(a approval.Approval) []slack.Block {
 }
 
 func decision(a approval.Approval, d approval.Decision, in setting.Installed) string {
-	who := d.Approver
-	for _, p := range in.Approvers {
-		if p.ID == d.Approver && p.Name != "" {
-			who = p.Name
-		}
-	}
 	word := "rejected"
 	if d.Approve {
 		word = "approved"
 	}
-	line := fmt.Sprintf("%s %s, %s", Plain(who), word, clock(d.At))
+	line := fmt.Sprintf("%s %s, %s", called(in, d.Approver), word, clock(d.At))
 	for _, s := range a.Steps {
 		if slices.Contains(d.Keep, s.Key()) {
 			line += ", keeps " + Plain(s.Name())
@@ -196,8 +223,8 @@ func decision(a approval.Approval, d approval.Decision, in setting.Installed) st
 }
 
 // summary is what a notification shows.
-func summary(meta ledger.Incident, a approval.Approval) string {
-	return escape(fmt.Sprintf("%s %s in %s: %s", meta.Band, meta.ID, Plain(meta.Finding.Account), headline(a)))
+func summary(meta ledger.Incident, head string) string {
+	return escape(fmt.Sprintf("%s %s in %s: %s", meta.Band, meta.ID, Plain(meta.Finding.Account), head))
 }
 
 // Modal asks, before a decision is recorded, for what a person who has read the request knows: where it cannot be undone, the id

@@ -99,7 +99,7 @@ func TestPlain(t *testing.T) {
 // and no link but ours, and a message in Slack has the same blocks, all of them plain text that Slack takes.
 func TestHostileStringsInMessages(t *testing.T) {
 	mails := func(s string) (mails []Message, blocks [][]slack.Block) {
-		step := approval.Step{Step: incident.Step{Action: "terminate-instance", Target: "arn:aws:ec2:us-east-1:222222222222:instance/" + s}, Destroys: []string{s}, Refusal: s}
+		step := approval.Step{Step: incident.Step{Action: "terminate-instance", Target: "arn:aws:ec2:us-east-1:222222222222:instance/" + s}, Destroys: []string{s}, Changed: []string{s}, Refusal: s}
 		meta := ledger.Incident{ID: "INC-A", Episode: 1, Band: incident.High, Finding: ledger.Finding{Type: s, Title: s, Account: s, Region: s}, Plan: incident.Plan{Contain: []incident.Step{step.Step}, Eradicate: []incident.Step{step.Step}}}
 		meta.Outcomes = map[string]incident.Result{step.Key(): {Outcome: incident.Refused, Reason: s}}
 		a := approval.Approval{Incident: "INC-A", Number: 1, Kind: approval.KindEradicate, Need: 2, Status: approval.StatusOpen, Steps: []approval.Step{step, step}, Evidence: s, Decisions: []approval.Decision{{Approver: s, Reason: s, Keep: []string{step.Key()}}}, Token: "secret-token"}

@@ -48,9 +48,7 @@ func (i Invitations) Send(ctx context.Context, meta ledger.Incident, a approval.
 			asked = append(asked, p.ID)
 		}
 	}
-	if err := i.Slack.Show(ctx, i.Store, in, a.Incident, a.Number); err != nil {
-		slog.ErrorContext(ctx, "Slack does not show a request", "incident", meta.ID, "approval", a.Number, "error", err.Error())
-	}
+	i.show(ctx, in, meta, a.Number)
 	if len(people) < a.Need {
 		i.once(ctx, meta, fmt.Sprintf("too-few-%04d", a.Number), Few(meta, a, len(people)))
 	}
@@ -72,14 +70,14 @@ func (i Invitations) Remind(ctx context.Context, meta ledger.Incident, a approva
 			i.once(ctx, meta, fmt.Sprintf("reminder-%04d-%s", a.Number, p.ID), Remind(meta, a, p.ID, i.link(ring.Link(a, p.ID)), i.Now()))
 		}
 	}
-	i.reply(ctx, in, a, "reminder", fmt.Sprintf("Half of the time is over: %d of %d have approved. Decide before %s.", len(a.By()), a.Need, clock(a.Expires)))
+	i.reply(ctx, in, meta, a.Number, "reminder", fmt.Sprintf("Half of the time is over: %d of %d have approved. Decide before %s.", len(a.By()), a.Need, clock(a.Expires)))
 	return nil
 }
 
 // Escalate tells the next audience that a request is not decided yet, once.
 func (i Invitations) Escalate(ctx context.Context, meta ledger.Incident, a approval.Approval, in setting.Installed) {
 	i.once(ctx, meta, fmt.Sprintf("escalation-%04d", a.Number), Escalated(meta, a, i.Now()))
-	i.reply(ctx, in, a, "escalation", fmt.Sprintf("Not decided after %s: the escalation audience was told.", i.Now().Sub(a.Asked).Round(time.Minute)))
+	i.reply(ctx, in, meta, a.Number, "escalation", fmt.Sprintf("Not decided after %s: the escalation audience was told.", i.Now().Sub(a.Asked).Round(time.Minute)))
 }
 
 // Over tells the team that a request ran out, once; close-incident says the same of those that an execution waits for.
@@ -87,7 +85,7 @@ func (i Invitations) Over(ctx context.Context, meta ledger.Incident, a approval.
 	i.once(ctx, meta, fmt.Sprintf("ended-%04d", a.Number), Ended(meta, a))
 }
 
-// Watch asks everybody who may to look after an incident, each by a link of their own to say so. round tells one call from the
+// Watch asks everybody who may to look after an incident, each by a link of their own to say so, and all of them in Slack. round tells one call from the
 // next. Errors: Unreadable.
 func (i Invitations) Watch(ctx context.Context, meta ledger.Incident, in setting.Installed, round int, expires time.Time) ([]string, error) {
 	ring, err := i.Keys.Read(ctx)
@@ -105,11 +103,13 @@ func (i Invitations) Watch(ctx context.Context, meta ledger.Incident, in setting
 			told = append(told, p.ID)
 		}
 	}
+	i.show(ctx, in, meta, -meta.Episode)
 	return told, nil
 }
 
 // Unattended tells the next audience that nobody looks after an incident, once.
-func (i Invitations) Unattended(ctx context.Context, meta ledger.Incident, since time.Time) bool {
+func (i Invitations) Unattended(ctx context.Context, in setting.Installed, meta ledger.Incident, since time.Time) bool {
+	i.reply(ctx, in, meta, -meta.Episode, "unattended", fmt.Sprintf("Nobody looks after it after %s: the escalation audience was told.", i.Now().Sub(since).Round(time.Minute)))
 	return i.once(ctx, meta, "unattended", Unattended(meta, i.Now().Sub(since)))
 }
 
@@ -126,8 +126,14 @@ func (i Invitations) once(ctx context.Context, meta ledger.Incident, kind string
 	return true
 }
 
-func (i Invitations) reply(ctx context.Context, in setting.Installed, a approval.Approval, kind, text string) {
-	if err := i.Slack.Reply(ctx, i.Store, in, a, kind, text); err != nil {
-		slog.ErrorContext(ctx, "a message was not sent", "incident", a.Incident, "kind", "slack "+kind, "error", err.Error())
+func (i Invitations) show(ctx context.Context, in setting.Installed, meta ledger.Incident, number int) {
+	if err := i.Slack.Show(ctx, i.Store, in, meta.ID, number); err != nil {
+		slog.ErrorContext(ctx, "Slack does not show what people are asked", "incident", meta.ID, "number", number, "error", err.Error())
+	}
+}
+
+func (i Invitations) reply(ctx context.Context, in setting.Installed, meta ledger.Incident, number int, kind, text string) {
+	if err := i.Slack.Reply(ctx, i.Store, in, meta.ID, meta.Episode, number, kind, text); err != nil {
+		slog.ErrorContext(ctx, "a message was not sent", "incident", meta.ID, "kind", "slack "+kind, "error", err.Error())
 	}
 }

@@ -23,7 +23,7 @@ import (
 	"github.com/slack-go/slack"
 )
 
-// Slack shows requests in the installation's Slack channel.
+// Slack shows requests, and incidents to look after, in the installation's Slack channel.
 type Slack struct {
 	secrets approval.SecretAPI
 	now     func() time.Time
@@ -96,7 +96,8 @@ func (s *Slack) OpenView(ctx context.Context, set setting.Slack, trigger string,
 	return nil
 }
 
-// Posted is the record INC#<id> / SLACK#<n>: the message that shows request n. While it may still change it is in the index.
+// Posted is the record INC#<id> / SLACK#<n>: the message that shows request n, or, where n is below zero, that somebody has to look
+// after episode -n of the incident. While it may still change it is in the index.
 type Posted struct {
 	Incident string    `json:"incident"`
 	Number   int       `json:"number"`
@@ -109,9 +110,8 @@ type Posted struct {
 // PostedGroup is the index group of messages that do not show the end of their request yet.
 const PostedGroup = "SLACK"
 
-// Show brings the message about a request up to date, and posts it where there is none and the request is open. Any number of
-// callers may: what the message says last is how the request stands. Without Slack it does nothing. Errors: Unreadable; as
-// Slack answers.
+// Show brings a message up to date (see Posted), and posts it where there is none and people are still asked. Any number of callers
+// may: what the message says last is how it stands. Without Slack it does nothing. Errors: Unreadable; as Slack answers.
 func (s *Slack) Show(ctx context.Context, store ledger.Store, in setting.Installed, id string, number int) error {
 	if s == nil || !in.Slack.On() {
 		return nil
@@ -133,24 +133,19 @@ func (s *Slack) show(ctx context.Context, store ledger.Store, in setting.Install
 	if err != nil {
 		return false, err
 	}
-	asked, err := approval.Load(ctx, store, id, number)
+	m, err := matterOf(ctx, store, in, id, number)
 	if err != nil {
 		return false, err
 	}
-	meta, err := ledger.Load[ledger.Incident](ctx, store, ledger.IncidentKey(id))
-	if err != nil {
-		return false, err
-	}
-	a, now := asked.Value, s.now().UTC()
-	blocks, text := request(meta.Value, a, in), summary(meta.Value, a)
-	print, err := fingerprint(blocks)
+	now := s.now().UTC()
+	print, err := fingerprint(m.blocks)
 	if err != nil {
 		return false, err
 	}
 	switch {
-	case !asked.Exists() || !meta.Exists(), it.Value.TS != "" && it.Value.Shown == print && it.Group == "":
+	case len(m.blocks) == 0, it.Value.TS != "" && it.Value.Shown == print && it.Group == "":
 		return false, nil
-	case it.Value.TS == "" && a.Status != approval.StatusOpen: // never posted, and nothing to ask any more
+	case it.Value.TS == "" && !m.open: // never posted, and nothing to ask any more
 		if it.Group == "" {
 			return false, nil
 		}
@@ -165,8 +160,8 @@ func (s *Slack) show(ctx context.Context, store ledger.Store, in setting.Install
 		it.Value.Channel, it.Value.Begun = in.Slack.Channel, now
 	}
 	it.Group, it.Sort = "", ""
-	if a.Status == approval.StatusOpen {
-		it.Group, it.Sort = ledger.Group(PostedGroup, id), ledger.Stamp(a.Expires)
+	if m.open {
+		it.Group, it.Sort = ledger.Group(PostedGroup, id), ledger.Stamp(now)
 	}
 	if done && it.Group != "" {
 		return false, nil
@@ -177,12 +172,12 @@ func (s *Slack) show(ctx context.Context, store ledger.Store, in setting.Install
 	} else if err != nil || done {
 		return false, err
 	}
-	slog.InfoContext(ctx, "show in Slack", "incident", id, "approval", number, "status", a.Status)
-	if err = s.send(ctx, in.Slack, &it.Value, blocks, text); err != nil {
+	slog.InfoContext(ctx, "show in Slack", "incident", id, "number", number, "open", m.open)
+	if err = s.send(ctx, in.Slack, &it.Value, m.blocks, m.text); err != nil {
 		// It has not been shown: in the index again, for the sweep.
 		it.Value.Shown = ""
 		it.Group, it.Sort = ledger.Group(PostedGroup, id), ledger.Stamp(now)
-		return false, errors.Join(fmt.Errorf("show request %d of %s in Slack: %w", number, id, err), ledger.Save(ctx, store, &it))
+		return false, errors.Join(fmt.Errorf("show %d of %s in Slack: %w", number, id, err), ledger.Save(ctx, store, &it))
 	}
 	if err := ledger.Save(ctx, store, &it); errors.Is(err, ledger.ErrConflict) {
 		return true, nil
@@ -190,6 +185,43 @@ func (s *Slack) show(ctx context.Context, store ledger.Store, in setting.Install
 		return false, err
 	}
 	return false, nil
+}
+
+// matter is what a message is about, as it stands; no blocks where there is nothing.
+type matter struct {
+	blocks []slack.Block
+	text   string // what a notification shows
+	open   bool   // people are still asked
+}
+
+func matterOf(ctx context.Context, store ledger.Store, in setting.Installed, id string, number int) (matter, error) {
+	meta, err := ledger.Load[ledger.Incident](ctx, store, ledger.IncidentKey(id))
+	if err != nil || !meta.Exists() {
+		return matter{}, err
+	}
+	if number > 0 {
+		asked, err := approval.Load(ctx, store, id, number)
+		if err != nil || !asked.Exists() {
+			return matter{}, err
+		}
+		a := asked.Value
+		return matter{request(meta.Value, a, in), summary(meta.Value, headline(a)), a.Status == approval.StatusOpen}, nil
+	}
+	episode := meta.Value
+	episode.Episode = -number
+	ack, seen, err := approval.Acknowledged(ctx, store, episode)
+	if err != nil {
+		return matter{}, err
+	}
+	open := !seen && meta.Value.Episode == -number && approval.Answerable(meta.Value)
+	head := "Somebody has to look after this"
+	switch {
+	case seen:
+		head = "Somebody is looking after this"
+	case !open:
+		head = "Nobody needs to look after this any more"
+	}
+	return matter{attend(episode, head, ack, open, in), summary(meta.Value, head), open}, nil
 }
 
 func (s *Slack) send(ctx context.Context, set setting.Slack, p *Posted, blocks []slack.Block, text string) error {
@@ -206,17 +238,17 @@ func (s *Slack) send(ctx context.Context, set setting.Slack, p *Posted, blocks [
 	return err
 }
 
-// Reply says something under the message about a request, once of that kind, and to the whole channel. Without Slack, or where
-// nothing was posted, it does nothing. Errors: Unreadable; as Slack answers.
-func (s *Slack) Reply(ctx context.Context, store ledger.Store, in setting.Installed, a approval.Approval, kind, text string) error {
+// Reply says something under a message (see Posted), once of that kind, and to the whole channel. Without Slack, or where nothing
+// was posted, it does nothing. Errors: Unreadable; as Slack answers.
+func (s *Slack) Reply(ctx context.Context, store ledger.Store, in setting.Installed, id string, episode, number int, kind, text string) error {
 	if s == nil || !in.Slack.On() {
 		return nil
 	}
-	posted, err := ledger.Load[Posted](ctx, store, ledger.Key{PK: "INC#" + a.Incident, SK: fmt.Sprintf("SLACK#%04d", a.Number)})
+	posted, err := ledger.Load[Posted](ctx, store, ledger.Key{PK: "INC#" + id, SK: fmt.Sprintf("SLACK#%04d", number)})
 	if err != nil || posted.Value.TS == "" {
 		return err
 	}
-	notice := ledger.Item[Notice]{Key: NoticeKey(a.Incident, a.Episode, fmt.Sprintf("slack-%s-%04d", kind, a.Number)), Value: Notice{Kind: kind, Begun: s.now().UTC()}}
+	notice := ledger.Item[Notice]{Key: NoticeKey(id, episode, fmt.Sprintf("slack-%s-%04d", kind, number)), Value: Notice{Kind: kind, Begun: s.now().UTC()}}
 	if err := ledger.Save(ctx, store, &notice); errors.Is(err, ledger.ErrConflict) {
 		return nil // said, or being said: a second time would be worse than none
 	} else if err != nil {
@@ -228,7 +260,7 @@ func (s *Slack) Reply(ctx context.Context, store ledger.Store, in setting.Instal
 	}
 	_, _, err = api.PostMessageContext(ctx, posted.Value.Channel, slack.MsgOptionText(escape(text), false), slack.MsgOptionTS(posted.Value.TS), slack.MsgOptionBroadcast(), slack.MsgOptionDisableLinkUnfurl(), slack.MsgOptionDisableMediaUnfurl())
 	if err != nil {
-		return fmt.Errorf("reply about request %d of %s in Slack: %w", a.Number, a.Incident, err)
+		return fmt.Errorf("reply about %d of %s in Slack: %w", number, id, err)
 	}
 	return nil
 }

@@ -45,6 +45,9 @@ func Ask(meta ledger.Incident, a approval.Approval, to, link string, now time.Ti
 		b.head("APPROVAL DESTROYS (cannot be undone)")
 		for _, s := range a.Steps {
 			b.line("- %s %s", s.Action, Plain(s.Target))
+			for _, c := range s.Changed {
+				b.line("    DIFFERENT from what was asked before: %s", Line(c, 500))
+			}
 			for _, d := range s.Destroys {
 				b.line("    %s", Plain(d))
 			}

@@ -2,6 +2,8 @@ package finding
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"firebreak/lib/incident"
@@ -46,12 +48,16 @@ var watched = map[string]watch{
 	"cloudtrail StopLogging":               stopsTrail,
 	"cloudtrail DeleteTrail":               stopsTrail,
 	"cloudtrail PutEventSelectors":         narrowsTrail,
+	"cloudtrail UpdateTrail":               changesTrail,
 	"s3 PutBucketAcl":                      publishesByACL,
 	"s3 PutObjectAcl":                      publishesByACL,
 	"s3 PutBucketPolicy":                   publishesByPolicy,
 	"signin ConsoleLogin":                  signsInAsRoot,
 	"iam CreateAccessKey":                  makesKey,
 }
+
+// Calls are those that are watched, as service and name, in no order: the event rules let them through.
+func Calls() []string { return slices.Collect(maps.Keys(watched)) }
 
 // only says what is watched for in a call, where that is not plain.
 var only = map[string]string{
@@ -158,9 +164,11 @@ func opensGroup(c call) string {
 	if len(open) == 0 {
 		return ""
 	}
-	if group == "" {
-		group = c.p.text("groupName")
+	// The call by name, in a default VPC: the answer has the group's id.
+	for _, rule := range c.d.items("responseElements", "securityGroupRuleSet", "items") {
+		group = firstText(group, rule.text("groupId"))
 	}
+	group = firstText(group, c.p.text("groupName"))
 	c.f.add(c.f.named(SecurityGroup, group))
 	for _, o := range open {
 		if o.administrative() {
@@ -193,6 +201,24 @@ func narrowsTrail(c call) string {
 		}
 	}
 	return "changed what the trail " + name + " records"
+}
+
+// changesTrail: a trail of one region, without global services or without digests, or that writes elsewhere, hides what comes next.
+func changesTrail(c call) string {
+	name := c.p.text("name")
+	c.f.add(c.f.named(Trail, name))
+	c.f.Band = incident.Medium
+	for _, part := range []string{"isMultiRegionTrail", "includeGlobalServiceEvents", "enableLogFileValidation", "isOrganizationTrail"} {
+		if on, ok := c.p.flag(part); c.p.at(part) != nil && (!on || !ok) {
+			c.f.Band = incident.High
+			return "switched " + part + " of the trail " + name + " off"
+		}
+	}
+	if bucket := c.p.text("s3BucketName"); bucket != "" {
+		c.f.Band = incident.High
+		return "made the trail " + name + " write to bucket " + bucket
+	}
+	return "changed the trail " + name
 }
 
 func signsInAsRoot(c call) string {

@@ -124,7 +124,7 @@ func read(v any, depth int) []reading {
 		return out
 	case map[string]any:
 		if e, ok := enveloped(v); ok {
-			return e.read()
+			return e.read(depth)
 		}
 		return readRecord(v, depth)
 	}
@@ -135,50 +135,84 @@ func read(v any, depth int) []reading {
 func enveloped(t tree) (event, bool) {
 	e := event{whole: t, id: t.text("id"), source: t.text("source"), detailType: t.text("detail-type"), account: t.digits("account"), region: t.text("region"), detail: t.object("detail"), enveloped: true}
 	if t.at("detail-type") != nil {
+		e.opened("detail")
 		return e, true
 	}
 	if t.at("DetailType") == nil {
 		return e, false
 	}
 	e.source, e.detailType = t.text("Source"), t.text("DetailType")
-	if e.detail = t.object("Detail"); e.detail == nil {
-		v, _ := parse([]byte(t.text("Detail")))
+	e.detail = t.object("Detail")
+	e.opened("Detail")
+	return e, true
+}
+
+// opened reads a detail that is a string.
+func (e *event) opened(key string) {
+	if e.detail == nil {
+		v, _ := parse([]byte(e.whole.text(key)))
 		e.detail = asTree(v)
 	}
-	return e, true
 }
 
 // read reads an event in its envelope. Only what the source aws.* sends is acted on: any principal that may put events on a bus
 // can send other sources, and none can send those (EventBridge API Reference, PutEvents).
-func (e event) read() []reading {
+func (e event) read(depth int) []reading {
 	tell := security[e.source] != nil
 	switch {
-	case e.source != "" && !strings.HasPrefix(e.source, "aws."):
+	case e.source != "" && !strings.HasPrefix(e.source, "aws."), strings.HasPrefix(e.source, "aws.partner/"):
 		return e.refused(false, "not a finding of an AWS service: the source is %q", words(e.source, 80))
 	case e.detail == nil:
 		return e.refused(tell, "not a finding: its detail is %s", formOf(e.whole.at("detail")))
 	}
-	for _, f := range formats {
-		if e.source != "" && f.envelope(e) {
-			return f.decode(e)
-		}
-		if e.source == "" && f.bare(e.detail) {
-			out := f.decode(e)
-			for i := range out {
-				out[i].finding.doubt("its envelope names no source")
-			}
-			return out
-		}
-	}
 	if e.source == "" {
-		return e.refused(false, "not an event of EventBridge: it has no source")
+		return e.sourceless(depth)
+	}
+	for _, f := range formats {
+		if f.envelope(e) {
+			return f.read(e)
+		}
 	}
 	for _, word := range security[e.source] {
-		if strings.Contains(e.detailType, word) {
+		if strings.Contains(e.detailType, word) || e.detailType == "" {
 			return e.refused(true, "a finding that is not read: %s %q", words(e.source, 80), words(e.detailType, 80))
 		}
 	}
 	return e.refused(false, "not a finding: %s %q", words(e.source, 80), words(e.detailType, 80))
+}
+
+// sourceless reads an envelope that does not say whose it is. What lies in it may be a finding, which nobody vouches for; each of
+// several keeps such an envelope.
+func (e event) sourceless(depth int) []reading {
+	var out []reading
+	if depth < maxDepth {
+		out = readRecord(e.detail, depth+1)
+	}
+	if len(out) == 0 || len(out) == 1 && out[0].refusal != nil && !out[0].refusal.Tell && out[0].refusal.Read == nil {
+		return e.refused(false, "not an event of EventBridge: it has no source")
+	}
+	for i := range out {
+		out[i].finding.doubt("its envelope names no source")
+		out[i].alone = map[string]any{"detail": out[i].alone}
+	}
+	return out
+}
+
+// read decodes, and refuses what says two things at once: another reader of the same JSON would take the other one.
+func (f format) read(e event) []reading {
+	out := f.decode(e)
+	key := twice(map[string]any(e.whole))
+	if key == "" {
+		key = twice(map[string]any(e.detail))
+	}
+	for i := range out {
+		if r := &out[i]; key != "" && r.refusal == nil {
+			one := e
+			one.whole = tree{"": r.alone}
+			r.refusal = one.unreadable(r.finding, "a finding", "the key %q stands twice in it, with different values", words(key, 80))
+		}
+	}
+	return out
 }
 
 // wrappers are the keys under which records lie in what carries them: CloudTrail's files, Lambda's events of SNS and SQS,
@@ -190,8 +224,12 @@ func readRecord(t tree, depth int) []reading {
 	e := event{whole: t, detail: t}
 	for _, f := range formats {
 		if f.bare(t) {
-			return f.decode(e)
+			return f.read(e)
 		}
+	}
+	if t.object("detail") != nil {
+		e.source, e.account, e.region, e.detail = t.text("source"), t.digits("account"), t.text("region"), t.object("detail")
+		return e.read(depth)
 	}
 	for _, key := range wrappers {
 		inner := t[key]
@@ -233,8 +271,13 @@ func (e event) unreadable(f Finding, what, format string, args ...any) *Refusal 
 	return r.has(f)
 }
 
-// has says what could be read. Nothing in it is a target.
+// has says what could be read. Nothing in it is a target. Where that tells which finding it is, all copies and updates of it are
+// one refusal: people hear of it once.
 func (r *Refusal) has(f Finding) *Refusal {
+	if accountID.MatchString(f.Account) && f.NativeID != "" && len(f.NativeID) <= 2048 {
+		sum := sha256.Sum256([]byte(strings.Join([]string{f.Product, f.Account, f.Region, f.NativeID}, "\x00")))
+		r.ID = hex.EncodeToString(sum[:])
+	}
 	f.Resources = slices.Clone(f.Resources)
 	for i := range f.Resources {
 		f.Resources[i].ARN = ""

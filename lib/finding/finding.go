@@ -29,6 +29,11 @@ const (
 	IncidentResponse = "aws/security-ir"
 )
 
+// Products that findings are read of by this version; Security Hub passes on those of others.
+func Products() []string {
+	return []string{GuardDuty, SecurityHub, Config, AccessAnalyzer, CloudTrail, Health, Inspector, Macie, IncidentResponse}
+}
+
 // Finding is one finding, whatever it came as.
 type Finding struct {
 	Product  string // aws/guardduty
@@ -137,10 +142,10 @@ func (f Finding) Of(k Kind) []Resource {
 }
 
 // Instances gives the instances that an action may be aimed at. Where the credentials of an instance are misused, that is
-// the instance that they were made for, not the host that used them.
+// the instance that they were made for, not the host that used them. An attack sequence is about all that it names.
 func (f Finding) Instances() []Resource {
 	all := f.Of(Instance)
-	if f.Principal.Kind != WhoRole || !instanceID.MatchString(f.Principal.Session) {
+	if f.Principal.Kind != WhoRole || !instanceID.MatchString(f.Principal.Session) || f.About == "AttackSequence" {
 		return all
 	}
 	for _, r := range all {
@@ -277,8 +282,8 @@ type Refusal struct {
 	Reason string
 	// Tell: it claims to be a security finding, so a person hears of it. Otherwise it is something else altogether.
 	Tell bool
-	// What the envelope says, as far as it says something. Nothing here is trusted. ID is the hash of the content: envelope ids
-	// repeat.
+	// What the envelope says, as far as it says something. Nothing here is trusted. ID is the hash of the content, because envelope
+	// ids repeat, or of what the finding is known by where that could be read.
 	ID, Source, DetailType, Account, Region string
 	// Read is what could be read of a finding before it made no sense; nil where it is none.
 	Read *Finding

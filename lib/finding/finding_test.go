@@ -199,7 +199,7 @@ func TestWhatIsNoFindingIsRefusedWithAReason(t *testing.T) {
 			t.Errorf("%s: two deliveries give two incidents", name)
 		}
 	}
-	text := []byte(`{"source":"aws.guardduty","detail-type":"GuardDuty Finding","detail":"{}"}`)
+	text := []byte(`{"source":"aws.guardduty","detail-type":"GuardDuty Finding","detail":"plain words"}`)
 	if _, err := Decode(text); Refused(err) == nil || !Refused(err).Tell || !strings.Contains(err.Error(), "detail is a string") {
 		t.Errorf("a detail that is a string gives %v", err)
 	}

@@ -12,7 +12,9 @@ func isHealth(e event) bool {
 }
 
 // isHealthRecord claims an event without its envelope.
-func isHealthRecord(t tree) bool { return t.at("eventTypeCode") != nil && t.at("eventArn") != nil }
+func isHealthRecord(t tree) bool {
+	return t.at("eventTypeCode") != nil && (t.at("eventArn") != nil || strings.Contains(t.text("arn"), ":health:"))
+}
 
 // decodeHealth reads exposed credentials and reports of abuse, one finding for each affected entity (AWS Health User Guide,
 // "AWS Health events Amazon EventBridge schema"). Health grades nothing: exposed credentials are CRITICAL, the rest HIGH.
@@ -46,9 +48,9 @@ func decodeHealth(e event) []reading {
 
 func (e event) health(entity tree, abuse bool) Finding {
 	d := e.detail
-	value := entity.text("entityValue")
+	value, event := entity.text("entityValue"), d.any("eventArn", "arn") // the API's name is the shorter
 	f := Finding{
-		Product: Health, Assumed: true, Source: words(d.text("eventArn"), 256), Type: words(d.text("eventTypeCode"), 128), Band: incident.High,
+		Product: Health, Assumed: true, Source: words(event, 256), Type: words(d.text("eventTypeCode"), 128), Band: incident.High,
 		FirstSeen: d.time("startTime"), LastSeen: first(d.time("lastUpdatedTime"), d.time("startTime")), Updated: d.time("lastUpdatedTime"),
 	}
 	for _, text := range d.items("eventDescription") {
@@ -57,14 +59,14 @@ func (e event) health(entity tree, abuse bool) Finding {
 	}
 	f.Title = firstText(f.Title, f.Type)
 	// The envelope's account is the administrator's in an organizational view, its region the one that the copy was sent to.
-	_, at := home(d.text("eventArn"))
-	region := firstText(d.text("eventRegion"), at, e.region)
+	_, at := home(event)
+	region := firstText(d.any("eventRegion", "region"), at, e.region)
 	if region == "global" {
 		region = "us-east-1"
 	}
-	f.place(firstText(d.digits("affectedAccount"), e.account), region, d.text("eventArn"))
-	if arn := d.text("eventArn"); arn != "" {
-		f.NativeID = arn + "|" + value
+	f.place(firstText(d.digits("affectedAccount"), e.account), region, event)
+	if event != "" {
+		f.NativeID = event + "|" + value
 	}
 	// An entity may be in another region than the event, which is global for abuse reports.
 	res := f.entity(value)

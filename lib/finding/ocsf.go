@@ -148,8 +148,11 @@ func (f *Finding) ocsfResources(t tree) {
 	for _, r := range list {
 		k := kindNamed(r.text("type"))
 		data := ocsfData(r)
-		if p := parts[r.text("role")]; p != "" && part == "" {
-			part = p
+		if part == "" {
+			part = parts[r.text("role")]
+		}
+		if id, _ := r.number("role_id"); part == "" {
+			part = map[float64]Part{1: Target, 2: Actor}[id]
 		}
 		if k == AccessKey {
 			d := ocsfKey(r, data)

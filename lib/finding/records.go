@@ -1,10 +1,13 @@
 package finding
 
 import (
+	"bufio"
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -74,19 +77,78 @@ type scanner struct {
 // maxNesting is encoding/json's own limit.
 const maxNesting = 10000
 
-// open drops a byte order mark.
+// open drops a byte order mark, and turns UTF-16, which PowerShell writes, into UTF-8.
 func (s *scanner) open() error {
 	const mark = "\xef\xbb\xbf"
 	for len(s.window) < len(mark) && s.failed == nil {
 		s.fill()
 	}
-	if bytes.HasPrefix(s.window, []byte(mark)) {
+	switch {
+	case bytes.HasPrefix(s.window, []byte(mark)):
 		s.window = s.window[len(mark):]
+	case bytes.HasPrefix(s.window, []byte("\xff\xfe")):
+		s.wide(binary.LittleEndian)
+	case bytes.HasPrefix(s.window, []byte("\xfe\xff")):
+		s.wide(binary.BigEndian)
 	}
 	if s.failed != nil && !errors.Is(s.failed, io.EOF) && len(s.window) == 0 {
 		return s.failed
 	}
 	return nil
+}
+
+// wide goes on with the input as UTF-16.
+func (s *scanner) wide(order binary.ByteOrder) {
+	in := io.Reader(bytes.NewReader(bytes.Clone(s.window[2:])))
+	if s.failed == nil {
+		in = io.MultiReader(in, s.in)
+	}
+	s.in, s.window, s.failed = &wide{in: bufio.NewReader(in), order: order}, s.window[:0], nil
+}
+
+// wide reads UTF-16 as UTF-8.
+type wide struct {
+	in    *bufio.Reader
+	order binary.ByteOrder
+	left  []byte // of a character that did not fit
+}
+
+func (w *wide) Read(p []byte) (n int, err error) {
+	for n < len(p) && (n == 0 || w.in.Buffered() >= 4) {
+		if len(w.left) == 0 {
+			c, err := w.next()
+			if err != nil {
+				return n, err
+			}
+			w.left = utf8.AppendRune(nil, c)
+		}
+		took := copy(p[n:], w.left)
+		n, w.left = n+took, w.left[took:]
+	}
+	return n, nil
+}
+
+// next gives a character: one unit, or a pair.
+func (w *wide) next() (rune, error) {
+	c, err := w.unit()
+	if err != nil || !utf16.IsSurrogate(c) {
+		return c, err
+	}
+	low, err := w.unit()
+	if err != nil {
+		return utf8.RuneError, nil
+	}
+	return utf16.DecodeRune(c, low), nil
+}
+
+func (w *wide) unit() (rune, error) {
+	var b [2]byte
+	if _, err := io.ReadFull(w.in, b[:]); errors.Is(err, io.ErrUnexpectedEOF) {
+		return utf8.RuneError, nil
+	} else if err != nil {
+		return 0, err
+	}
+	return rune(w.order.Uint16(b[:])), nil
 }
 
 // fill reads more behind what is in the window.

@@ -40,7 +40,10 @@ func TestRecordsOfAFile(t *testing.T) {
 		{"a new line in a text", "{\"a\":\"x\ny\"}", nil, `f:1:8: the control character 0x0a stands in a text in quotes`},
 		{"an escape that is none", `{"a":"\x"}`, nil, `f:1:8: 'x' stands where one of "\/bfnrtu should follow`},
 		{"columns are characters", `{"日本":x}`, nil, `f:1:7: 'x' stands where a value should follow`},
-		{"not text at all", "\xff\xfe{", nil, `f:1:1: the byte 0xff stands where a value should follow`},
+		{"UTF-16 of a PowerShell", "\xff\xfe[\x00{\x00\"\x00\xe9\x00\"\x00:\x00\"\x00\x3d\xd8\x25\xdd\"\x00}\x00]\x00\r\x00\n\x00", []string{`{"é":"🔥"}`}, ""},
+		{"UTF-16, the other way round", "\xfe\xff\x00{\x00}\x00\n\x00[", []string{`{}`}, `f:2:2: it ends in the middle of a list`},
+		{"UTF-16, half a character", "\xff\xfe{\x00}", nil, `f:1:2: the byte 0xef stands where a key in quotes should follow`},
+		{"not text at all", "\xff{", nil, `f:1:1: the byte 0xff stands where a value should follow`},
 		{"too deep", strings.Repeat("[", 20000), nil, "nested deeper than 10000 levels"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -44,8 +44,8 @@ type shape struct {
 	// prefix and id make the ARN's resource.
 	prefix string
 	id     *regexp.Regexp
-	// global ones have no region in their ARN, ownerless ones no account.
-	global, ownerless bool
+	// global ones have no region in their ARN, ownerless ones no account; shared ones are often written without one.
+	global, ownerless, shared bool
 }
 
 var (
@@ -60,8 +60,8 @@ var (
 var shapes = map[Kind]shape{
 	Instance:      {service: "ec2", prefix: "instance/", id: instanceID},
 	Volume:        {service: "ec2", prefix: "volume/", id: regexp.MustCompile(`^vol-([0-9a-f]{8}|[0-9a-f]{17})$`)},
-	Snapshot:      {service: "ec2", prefix: "snapshot/", id: regexp.MustCompile(`^snap-([0-9a-f]{8}|[0-9a-f]{17})$`)},
-	Image:         {service: "ec2", prefix: "image/", id: regexp.MustCompile(`^ami-([0-9a-f]{8}|[0-9a-f]{17})$`)},
+	Snapshot:      {service: "ec2", prefix: "snapshot/", id: regexp.MustCompile(`^snap-([0-9a-f]{8}|[0-9a-f]{17})$`), shared: true},
+	Image:         {service: "ec2", prefix: "image/", id: regexp.MustCompile(`^ami-([0-9a-f]{8}|[0-9a-f]{17})$`), shared: true},
 	SecurityGroup: {service: "ec2", prefix: "security-group/", id: regexp.MustCompile(`^sg-([0-9a-f]{8}|[0-9a-f]{17})$`)},
 	Bucket:        {service: "s3", id: bucketName, global: true, ownerless: true},
 	User:          {service: "iam", prefix: "user/", id: iamName, global: true},
@@ -193,6 +193,10 @@ func (f *Finding) named(k Kind, given string) Resource {
 		}
 		if k == Function {
 			id, _, _ = strings.Cut(id, ":")
+		}
+		if sh.shared && a.AccountID == "" && a.Region != "" {
+			a.AccountID = f.Account
+			given = a.String()
 		}
 		complete := (sh.ownerless || a.AccountID != "") && (sh.global || a.Region != "")
 		if sh.id.MatchString(id) && iamPath.MatchString(path) && !strings.Contains(path, "..") && complete {

@@ -232,8 +232,12 @@ func (f *Finding) asffResources(t tree, fields asffFields) {
 	found := map[string][]Resource{}
 	var rest []Resource
 	var unique, user string
+	part := parts[fields.guardDuty("resourceRole")]
 	for _, r := range list {
 		k, id := kindNamed(r.text("Type")), r.text("Id")
+		if part == "" {
+			part = parts[r.text("ResourceRole")]
+		}
 		switch k {
 		case AccessKey:
 			d := asffKey(r)
@@ -266,7 +270,7 @@ func (f *Finding) asffResources(t tree, fields asffFields) {
 		}
 		return
 	}
-	f.guardDutyResources(found, rest, parts[fields.guardDuty("resourceRole")])
+	f.guardDutyResources(found, rest, part)
 	if f.Type == trailStopped {
 		f.trails(fields.guardDuty("action/awsApiCallAction/affectedResources/" + string(Trail)))
 	}

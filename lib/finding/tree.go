@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"math"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -31,7 +32,112 @@ func parse(raw []byte) (any, error) {
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("there is more after the JSON value, at byte %d", dec.InputOffset())
 	}
+	if colons(raw) != keys(v) {
+		dec := json.NewDecoder(bytes.NewReader(raw))
+		dec.UseNumber()
+		return marked(dec)
+	}
 	return v, nil
+}
+
+// twiceKey marks an object in which a key stands twice with different values; its value is that key. JSON leaves open which of
+// them counts (RFC 8259, section 4).
+const twiceKey = "\x00twice"
+
+// twice gives a key that stands twice somewhere in a value, "" where none does.
+func twice(v any) string {
+	switch v := v.(type) {
+	case map[string]any:
+		if key, ok := v[twiceKey].(string); ok {
+			return key
+		}
+		for _, item := range v {
+			if key := twice(item); key != "" {
+				return key
+			}
+		}
+	case []any:
+		for _, item := range v {
+			if key := twice(item); key != "" {
+				return key
+			}
+		}
+	}
+	return ""
+}
+
+// colons counts the keys that are written in a JSON text.
+func colons(raw []byte) (n int) {
+	quoted := false
+	for i := 0; i < len(raw); i++ {
+		switch raw[i] {
+		case '"':
+			quoted = !quoted
+		case '\\':
+			i++
+		case ':':
+			if !quoted {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// keys counts the keys of a value.
+func keys(v any) (n int) {
+	switch v := v.(type) {
+	case map[string]any:
+		n = len(v)
+		for _, item := range v {
+			n += keys(item)
+		}
+	case []any:
+		for _, item := range v {
+			n += keys(item)
+		}
+	}
+	return n
+}
+
+// marked reads one value like encoding/json, and marks what stands twice.
+func marked(dec *json.Decoder) (any, error) {
+	t, err := dec.Token()
+	if err != nil {
+		return nil, err
+	}
+	switch t {
+	case json.Delim('{'):
+		out := map[string]any{}
+		for dec.More() {
+			key, err := dec.Token()
+			if err != nil {
+				return nil, err
+			}
+			v, err := marked(dec)
+			if err != nil {
+				return nil, err
+			}
+			if before, ok := out[key.(string)]; ok && !reflect.DeepEqual(before, v) {
+				out[twiceKey] = key
+			}
+			out[key.(string)] = v
+		}
+		_, err := dec.Token()
+		return out, err
+	case json.Delim('['):
+		out := []any{}
+		for dec.More() {
+			v, err := marked(dec)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, v)
+		}
+		_, err := dec.Token()
+		return out, err
+	}
+	return t, nil
 }
 
 // at walks down objects; nil where the path ends early.

@@ -2,6 +2,7 @@ package finding
 
 import (
 	_ "embed"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -76,6 +77,18 @@ func typeOf(list []any) string {
 		return all[0]
 	}
 	return ""
+}
+
+// Abouts are the kinds of resource that a finding can be about: GuardDuty's words, and Kinds.
+func Abouts() []string {
+	out := []string{"AttackSequence", "Instance", "AccessKey", "S3Bucket", "EKSCluster", "ECSCluster", "Container", "RDSDBInstance", "Lambda"}
+	for _, k := range kinds {
+		if !slices.Contains(out, string(k)) {
+			out = append(out, string(k))
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // aboutOf says what kind of resource a GuardDuty type is about, for forms that do not say it, in GuardDuty's words. Empty where

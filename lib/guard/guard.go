@@ -138,7 +138,7 @@ var unnamed = []string{"kms", "apigateway", "execute-api", "cognito-idp"}
 // made are the names that the templates make outside the hub: in member accounts, the forensic and the management account. Some end with
 // their region.
 var made = []string{
-	Forwarder, Forwarder + "-calls", Forwarder + "-evidence", Forwarder + "-snapshots", "firebreak-aggregator", "firebreak-analyst", "firebreak-boundary", "firebreak-flow-log",
+	Forwarder, Forwarder + "-calls", Forwarder + "-evidence", Forwarder + "-snapshots", "firebreak-aggregator", "firebreak-analyst", "firebreak-boundary", "firebreak-flow-log", "firebreak-heartbeat",
 	"firebreak-hipaa-phi-encryption-check", "firebreak-patient-data-access-logging",
 }
 

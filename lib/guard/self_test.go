@@ -24,6 +24,7 @@ var arns = map[string]struct{ property, arn string }{
 	"AWS::IAM::InstanceProfile":        {"InstanceProfileName", "arn:aws:iam::ACCOUNT:instance-profile/NAME"},
 	"AWS::CloudWatch::Alarm":           {"AlarmName", "arn:aws:cloudwatch:us-east-1:ACCOUNT:alarm:NAME"},
 	"AWS::DynamoDB::Table":             {"TableName", "arn:aws:dynamodb:us-east-1:ACCOUNT:table/NAME"},
+	"AWS::Events::Archive":             {"ArchiveName", "arn:aws:events:us-east-1:ACCOUNT:archive/NAME"},
 	"AWS::Events::EventBus":            {"Name", "arn:aws:events:us-east-1:ACCOUNT:event-bus/NAME"},
 	"AWS::Events::Rule":                {"Name", "arn:aws:events:us-east-1:ACCOUNT:rule/NAME"},
 	"AWS::IAM::Role":                   {"RoleName", "arn:aws:iam::ACCOUNT:role/NAME"},
@@ -40,6 +41,7 @@ var arns = map[string]struct{ property, arn string }{
 	"AWS::StepFunctions::StateMachine": {"StateMachineName", "arn:aws:states:us-east-1:ACCOUNT:stateMachine:NAME"},
 	"AWS::IAM::ManagedPolicy":          {"ManagedPolicyName", "arn:aws:iam::ACCOUNT:policy/NAME"},
 	"AWS::Cognito::UserPool":           {"", "arn:aws:cognito-idp:us-east-1:ACCOUNT:userpool/us-east-1_AbCdEf123"},
+	"AWS::ApiGatewayV2::DomainName":    {"", "arn:aws:apigateway:us-east-1::/domainnames/approve.example.com"},
 	"AWS::ApiGatewayV2::Api":           {"", "arn:aws:apigateway:us-east-1::/apis/a1b2c3d4e5"},
 }
 
@@ -48,7 +50,7 @@ var arns = map[string]struct{ property, arn string }{
 var sources = []string{"AWS::AccessAnalyzer::", "AWS::CloudFormation::StackSet", "AWS::Config::", "AWS::Detective::", "AWS::EC2::", "AWS::GuardDuty::", "AWS::Organizations::", "AWS::SecurityHub::"}
 
 // parts are resources that only exist inside one of those.
-var parts = []string{"AWS::ApiGatewayV2::Integration", "AWS::ApiGatewayV2::Route", "AWS::ApiGatewayV2::Stage", "AWS::Cognito::UserPoolClient", "AWS::Cognito::UserPoolDomain", "AWS::Events::EventBusPolicy", "AWS::Lambda::EventInvokeConfig",
+var parts = []string{"AWS::ApiGatewayV2::ApiMapping", "AWS::ApiGatewayV2::Integration", "AWS::ApiGatewayV2::Route", "AWS::ApiGatewayV2::Stage", "AWS::Cognito::UserPoolClient", "AWS::Cognito::UserPoolDomain", "AWS::Events::EventBusPolicy", "AWS::Lambda::EventInvokeConfig",
 	"AWS::Lambda::Permission", "AWS::S3::BucketPolicy", "AWS::SNS::TopicPolicy", "AWS::SQS::QueuePolicy"}
 
 // Whatever the templates make, a finding may name: Firebreak never acts on it. A resource of a new type is missed here by name.

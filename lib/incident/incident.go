@@ -82,6 +82,8 @@ func (s Step) Key() string {
 type Plan struct {
 	Contain   []Step `json:"contain"`
 	Eradicate []Step `json:"eradicate"`
+	// Approvers is how many different people have to approve Eradicate, where that is more than always.
+	Approvers int `json:"approvers,omitempty"`
 }
 
 // Outcome of a step, a closed vocabulary.

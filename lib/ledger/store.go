@@ -20,6 +20,7 @@
 //	BUDGET#<account>#<action>#<hour> / SET        the holds of an hour
 //	SLACK#<fingerprint> / SEEN                    a request of Slack that came: a second one is a replay
 //	BUDGET#<account>#<action>#<hour> / RAISE      by how much people have raised it, and who
+//	BEAT#<account> / REGION#<region>              when an account was last heard
 //	SETTING#guard / SETTING                       mode, protected list, limits: what must take effect at once
 //
 // Index "open" (gpk / gsk) is sparse: only what still needs work is in it, sharded over four partitions a group:

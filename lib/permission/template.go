@@ -24,11 +24,23 @@ func Read(file string, parameters map[string]string) (*Template, error) {
 	if err != nil {
 		return nil, err
 	}
-	var doc yaml.Node
-	if err := yaml.Unmarshal(text, &doc); err != nil {
+	t, err := Resolve(text, parameters)
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
+	return t, nil
+}
+
+// Resolve is Read for the text of a template.
+func Resolve(text []byte, parameters map[string]string) (*Template, error) {
+	var doc yaml.Node
+	if err := yaml.Unmarshal(text, &doc); err != nil {
+		return nil, err
+	}
 	t := &Template{parameters: parameters, resources: map[string]*yaml.Node{}, conditions: map[string]*yaml.Node{}}
+	if doc.Kind != yaml.DocumentNode {
+		return t, nil
+	}
 	each(field(doc.Content[0], "Conditions"), func(k string, v *yaml.Node) { t.conditions[k] = v })
 	each(field(doc.Content[0], "Resources"), func(k string, v *yaml.Node) {
 		if c := field(v, "Condition"); c == nil || t.holds(c.Value) {
@@ -54,6 +66,13 @@ func (t *Template) Resources(kind string) []Resource {
 			out = append(out, r)
 		}
 	}
+	return out
+}
+
+// Passed gives the parameters that a nested stack is passed, lists with commas.
+func (r Resource) Passed() map[string]string {
+	out := map[string]string{}
+	each(r.property("Parameters"), func(k string, v *yaml.Node) { out[k] = strings.Join(list(r.template.value(v)), ",") })
 	return out
 }
 

@@ -3,72 +3,34 @@ package playbook
 import (
 	"flag"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
+
+	"firebreak/lib/findingtest"
 
 	"github.com/google/go-cmp/cmp"
 )
 
 var update = flag.Bool("update", false, "write the golden files of this package: read every changed line before you keep it")
 
-// corpus skips the test where the findings of public projects do not lie beside the repository: they are not part of it.
-func corpus(t testing.TB) {
-	t.Helper()
-	if dir, _, ok := corpusOf(t); !ok {
-		t.Skipf("the corpus of public findings is not at %s: set FIREBREAK_CORPUS", dir)
-	}
-}
-
-// corpusFiles are the JSON files of the corpus, in order.
-func corpusFiles(t testing.TB) (dir string, names []string) {
-	t.Helper()
-	corpus(t)
-	dir, names, ok := corpusOf(t)
-	if !ok {
-		t.Fatalf("there are no files in the corpus %s", dir)
-	}
-	return dir, names
-}
-
-// corpusOf is the same for those who can do without.
-func corpusOf(t testing.TB) (dir string, names []string, ok bool) {
-	if dir = os.Getenv("FIREBREAK_CORPUS"); dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared", "corpus")
-	}
-	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && !d.IsDir() && strings.Contains(filepath.Ext(path), ".json") {
-			name, _ := filepath.Rel(dir, path)
-			names = append(names, filepath.ToSlash(name))
-		}
-		return nil
-	})
-	slices.Sort(names)
-	return dir, names, len(names) > 0
-}
-
-func read(t testing.TB, name string) *os.File {
-	t.Helper()
-	f, err := os.Open(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { f.Close() })
-	return f
-}
-
 // Every record of the corpus has its decision in the golden file, each read and judged by a person. It holds what was decided, and
 // none of the records' texts.
 func TestEveryRecordOfTheCorpusIsDecidedAsReviewed(t *testing.T) {
-	dir, names := corpusFiles(t)
+	records, corpus := findingtest.Records(t, "../..")
+	if !corpus {
+		t.Skip("the corpus of public findings is not beside the repository: set FIREBREAK_CORPUS")
+	}
 	b := book(t)
 	var out strings.Builder
 	out.WriteString("file\trecord\tfinding\tdisposition\tproduct\ttype\tseverity\taccount\tregion\tincident\trule\tsteps\treason\n")
-	for _, name := range names {
-		_, err := b.Stream(name, read(t, filepath.Join(dir, name)), 0, 25, func(l Line) error {
+	for _, r := range records {
+		name, ok := strings.CutPrefix(r.File, "corpus/")
+		if !ok {
+			continue
+		}
+		for _, l := range b.Lines(r.Number, r.Raw, 25) {
 			var steps []string
 			for _, d := range l.Contain {
 				steps = append(steps, d.Action+" "+d.Target)
@@ -78,10 +40,6 @@ func TestEveryRecordOfTheCorpusIsDecidedAsReviewed(t *testing.T) {
 			}
 			fmt.Fprintf(&out, "%s\t%d\t%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", name, l.Record, l.Finding, l.Disposition, l.Product, l.Type, l.Severity,
 				l.Account, l.Region, l.IncidentID, ruleName(b, string(l.Rule)), strings.Join(steps, ", "), l.Reason)
-			return nil
-		})
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
 		}
 	}
 	golden(t, "corpus.tsv", out.String())

@@ -30,6 +30,8 @@ type Line struct {
 	Rule        text        `json:"rule"`
 	Contain     []Doing     `json:"contain"`
 	Eradicate   []Doing     `json:"eradicate"`
+	// Approvers is how many people have to approve what is eradicated, where that is more than two.
+	Approvers int `json:"approvers,omitempty"`
 }
 
 // Named is a resource that a finding names.
@@ -104,7 +106,7 @@ func (b *Book) Lines(record int, raw []byte, limit int) []Line {
 		d := b.Decide(f, limit)
 		l := Line{
 			Record: record, Finding: i, IncidentID: text(f.IncidentID()), Disposition: d.Disposition, Reason: d.Reason, Playbook: text(b.File),
-			Rule: text(d.Rule), Contain: doings(d.Plan.Contain), Eradicate: doings(d.Plan.Eradicate),
+			Rule: text(d.Rule), Contain: doings(d.Plan.Contain), Eradicate: doings(d.Plan.Eradicate), Approvers: d.Plan.Approvers,
 		}
 		if l.says(f); f.Assumed {
 			l.Severity = text(d.Band)

@@ -107,6 +107,25 @@ func Check(file string, data []byte) (remarks []string, err error) {
 				remark("%q is none of the GuardDuty types that this version knows%s", pattern, near(pattern, known))
 			}
 		}
+		odd := func(patterns []string, known []string, what string) {
+			for _, p := range patterns {
+				if !slices.ContainsFunc(known, func(k string) bool { return glob(p, k) }) {
+					remark("%q is none of the %s that this version knows%s", p, what, near(p, known))
+				}
+			}
+		}
+		odd(r.When.Product, finding.Products(), "products")
+		odd(r.When.ResourceType, finding.Abouts(), "kinds of resource")
+		for _, a := range r.When.Account {
+			if strings.Trim(a, "0123456789*") != "" || !strings.Contains(a, "*") && len(a) != 12 {
+				remark("%q is no account: an account has 12 digits", a)
+			}
+		}
+		for _, p := range slices.Concat(r.When.Type, r.When.Product, r.When.Account, r.When.Unit, r.When.Region, r.When.ResourceType) {
+			if strings.ContainsAny(p, "?[{") {
+				remark("in %q only * stands for something else than itself", p)
+			}
+		}
 		if len(r.When.Type) > 0 && len(r.When.Product) == 0 && len(r.Contain) > 0 {
 			remark("it acts and names no product: a finding of another one with such a type would be acted on too")
 		}

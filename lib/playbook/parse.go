@@ -218,6 +218,7 @@ func (r *rule) check(n *yaml.Node, known map[string]Use) error {
 			return err
 		}
 	}
+	asked := value(n, "approvers")
 	switch {
 	case r.FanOut && len(r.Contain) == 0:
 		return at(value(n, "fanOut").Line, "rule %s fans out and contains nothing", r.Name)
@@ -225,8 +226,14 @@ func (r *rule) check(n *yaml.Node, known map[string]Use) error {
 		return at(value(n, "notify").Line, "notify says no audience")
 	case r.Notify != nil && (r.Notify.Escalate < 0 || r.Notify.Escalate > 30*24*time.Hour):
 		return at(value(n, "notify").Line, "escalate is %s, not between 0 and 30 days", r.Notify.Escalate)
+	case r.Notify != nil && r.Notify.Escalate%time.Minute != 0:
+		return at(value(n, "notify").Line, "escalate is %s: it is counted in whole minutes", r.Notify.Escalate)
 	case r.Notify != nil && r.Notify.From != "" && len(r.Contain)+len(r.Eradicate) > 0:
 		return at(value(n, "notify").Line, "rule %s acts: people are told at any severity, so from has no place here", r.Name)
+	case asked.Value != "" && (r.Approvers < fewest || r.Approvers > most):
+		return at(asked.Line, "approvers is %d, not between %d and %d: what cannot be undone takes %d people, never fewer", r.Approvers, fewest, most, fewest)
+	case asked.Value != "" && len(r.Eradicate) == 0:
+		return at(asked.Line, "rule %s eradicates nothing, so nobody is asked and approvers has no place here", r.Name)
 	case len(r.Eradicate) > 0 && len(r.Contain) == 0:
 		return at(value(n, "eradicate").Line, "rule %s destroys what it does not contain", r.Name)
 	case r.Notify == nil && len(r.Contain)+len(r.Eradicate) > 0:
@@ -234,6 +241,9 @@ func (r *rule) check(n *yaml.Node, known map[string]Use) error {
 	}
 	return nil
 }
+
+// A rule may ask for as many approvers as that: no setting and no rule asks for fewer, and more than a team has never decide.
+const fewest, most = 2, 20
 
 var resourceNames = []resourceName{anInstance, aRole, aUser, aKey, aBucket, aGroup, aTrail, anAccount, aResource}
 

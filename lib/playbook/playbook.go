@@ -34,9 +34,11 @@ type rule struct {
 	Severity incident.Band `yaml:"severity"`
 	// FanOut makes steps for what the finding names of the targets and passes over the rest. Without it all steps are made or
 	// none.
-	FanOut    bool    `yaml:"fanOut"`
-	Contain   []step  `yaml:"contain"`
-	Eradicate []step  `yaml:"eradicate"`
+	FanOut    bool   `yaml:"fanOut"`
+	Contain   []step `yaml:"contain"`
+	Eradicate []step `yaml:"eradicate"`
+	// Approvers is how many different people have to approve what it eradicates, where the rule wants more than two.
+	Approvers int     `yaml:"approvers"`
 	Notify    *notice `yaml:"notify"`
 
 	line       int
@@ -221,6 +223,9 @@ func (b *Book) Decide(f finding.Finding, limit int) Decision {
 			d.Reason += "; passed over: " + strings.Join(passed, "; ")
 		}
 		d.Plan.Contain, d.Plan.Eradicate = append(d.Plan.Contain, contain...), append(d.Plan.Eradicate, eradicate...)
+		if len(eradicate) > 0 {
+			d.Plan.Approvers = r.Approvers
+		}
 		d.cap(limit)
 		d.Plan.Contain = append(d.Plan.Contain, telling(f))
 	case len(r.Contain) > 0:

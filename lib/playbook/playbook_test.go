@@ -131,6 +131,22 @@ func TestAPlanIsCutAndTheNoticeStays(t *testing.T) {
 	}
 }
 
+// A rule may ask for more people than two, and for what it eradicates only.
+func TestARuleMayAskForMoreApprovers(t *testing.T) {
+	f := finding.Finding{Account: "222222222222", Partition: "aws", Region: "us-east-1", Resources: []finding.Resource{{Type: finding.Instance, ID: "i-0abcdef1234567890", ARN: "arn:aws:ec2:us-east-1:222222222222:instance/i-0abcdef1234567890", Account: "222222222222"}}}
+	const rule = "rules:\n  - name: a\n    when: {names: [instance]}\n    contain:\n      - {action: isolate-instance, target: instance}\n    eradicate:\n      - {action: terminate-instance, target: instance}\n%s    notify: {audience: security}\n"
+	for text, want := range map[string]int{"": 0, "    approvers: 2\n": 2, "    approvers: 3\n": 3} {
+		b, err := Parse("p.yaml", fmt.Appendf(nil, rule, text), Actions())
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := b.Decide(f, 25)
+		if len(d.Plan.Eradicate) != 1 || d.Plan.Approvers != want {
+			t.Errorf("%q: %d approvers of %v, want %d", text, d.Plan.Approvers, d.Plan.Eradicate, want)
+		}
+	}
+}
+
 func TestNothingIsDestroyedThatIsNotContained(t *testing.T) {
 	b, err := Parse("p.yaml", []byte(`
 rules:
@@ -198,6 +214,12 @@ func TestAPlaybookThatIsWrongIsRefusedWithItsLine(t *testing.T) {
 		"fans out to nothing": {"rules:\n  - name: a\n    fanOut: true\n", "p.yaml:3: rule a fans out and contains nothing"},
 		"tells from":          {"rules:\n  - name: a\n    contain:\n      - {action: isolate-instance, target: instance}\n    notify: {audience: security, from: HIGH}\n", "p.yaml:5: rule a acts: people are told at any severity"},
 		"tells from nowhere":  {"rules:\n  - name: a\n    notify: {audience: security, from: HGIH}\n", `p.yaml:3: unknown severity "HGIH": HIGH is probably meant`},
+		"one approver":        {"rules:\n  - name: a\n    contain:\n      - {action: isolate-instance, target: instance}\n    eradicate:\n      - {action: terminate-instance, target: instance}\n    approvers: 1\n    notify: {audience: security}\n", "p.yaml:7: approvers is 1, not between 2 and 20: what cannot be undone takes 2 people, never fewer"},
+		"no approver":         {"rules:\n  - name: a\n    contain:\n      - {action: isolate-instance, target: instance}\n    eradicate:\n      - {action: terminate-instance, target: instance}\n    approvers: 0\n    notify: {audience: security}\n", "p.yaml:7: approvers is 0, not between 2 and 20"},
+		"a crowd":             {"rules:\n  - name: a\n    contain:\n      - {action: isolate-instance, target: instance}\n    eradicate:\n      - {action: terminate-instance, target: instance}\n    approvers: 21\n    notify: {audience: security}\n", "p.yaml:7: approvers is 21, not between 2 and 20"},
+		"approvers in words":  {"rules:\n  - name: a\n    approvers: three\n", "p.yaml:3: cannot unmarshal !!str `three` into int"},
+		"approvers of what":   {"rules:\n  - name: a\n    contain:\n      - {action: isolate-instance, target: instance}\n    approvers: 3\n    notify: {audience: security}\n", "p.yaml:5: rule a eradicates nothing, so nobody is asked and approvers has no place here"},
+		"approver":            {"rules:\n  - name: a\n    aprovers: 3\n", `p.yaml:3: unknown key "aprovers": approvers is probably meant`},
 		"destroys only":       {"rules:\n  - name: a\n    eradicate:\n      - {action: terminate-instance, target: instance}\n    notify: {audience: security}\n", "rule a destroys what it does not contain"},
 		"key twice":           {"rules:\n  - name: a\n    name: b\n", "p.yaml:3: the key name is there twice"},
 		"no value":            {"rules:\n  - name: a\n    when:\n      role:\n", "p.yaml:4: there is no value here"},
@@ -215,6 +237,7 @@ func TestAPlaybookThatIsWrongIsRefusedWithItsLine(t *testing.T) {
 		"tells nobody":        {"rules:\n  - name: a\n    contain:\n      - {action: isolate-instance, target: instance}\n", "p.yaml:2: rule a acts and tells nobody: give it a notify"},
 		"no audience":         {"rules:\n  - name: a\n    notify: {escalate: 1h}\n", "p.yaml:3: notify says no audience"},
 		"escalate unit":       {"rules:\n  - name: a\n    notify: {audience: security, escalate: 60}\n", "p.yaml:3:"},
+		"escalate seconds":    {"rules:\n  - name: a\n    notify: {audience: security, escalate: 90s}\n", "p.yaml:3: escalate is 1m30s: it is counted in whole minutes"},
 		"band":                {"rules:\n  - name: a\n    when: {severity: {from: HGIH}}\n", `p.yaml:3: unknown severity "HGIH": HIGH is probably meant`},
 		"band small":          {"rules:\n  - name: a\n    severity: high\n", `p.yaml:3: unknown severity "high": HIGH is probably meant`},
 		"role":                {"rules:\n  - name: a\n    when: {role: attacker}\n", `p.yaml:3: unknown role "attacker"`},

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -69,6 +71,7 @@ type world struct {
 	lost       bool  // the answer to StartExecution is lost
 	ends       func(*execution)
 	calls      []string
+	kept       []string // files in the evidence bucket
 }
 
 type message struct {
@@ -113,6 +116,10 @@ func (w *world) run(args ...string) int {
 			store: w.store, queues: w, machines: w, functions: w, machine: respond, where: "account 111111111111, us-east-1", who: who,
 			settings: w, topics: w, secrets: w, topic: security, inst: setting.Fixed(setting.Installed{Approvers: w.people, Approval: w.approval}),
 			metas: func(context.Context) ([]string, error) { return []string{id, other}, nil },
+			keep: func(_ context.Context, key string, data []byte) (string, string, error) {
+				w.kept = append(w.kept, key+" "+string(data))
+				return "evidence", fmt.Sprintf("v%d", len(w.kept)), nil
+			},
 		}, nil
 	}}
 	return run(context.Background(), a, args)
@@ -314,7 +321,7 @@ func TestWrongInputIsAnsweredWithTheWayOut(t *testing.T) {
 		{[]string{"plan", empty}, 0, "has no event in it"},
 		{[]string{"explain"}, 2, "one ID or FILE"},
 		{[]string{"explain", "INC-AAAAAAAAAAAAAAAA"}, 1, "there is no incident INC-AAAAAAAAAAAAAAAA"},
-		{[]string{"playbook", "chekc", empty}, 2, "playbook check FILE"},
+		{[]string{"playbook", "chekc", empty}, 2, "playbook use FILE|builtin"},
 		{[]string{"playbook", "check", empty}, 1, "empty.json"},
 		{[]string{"playbook", "check", "../../lib/playbook/builtin.yaml"}, 0, "would be loaded"},
 		{[]string{"explain", "../../events/guardduty-stolen-instance-credentials.json"}, 0, "decided by"},
@@ -361,6 +368,36 @@ func TestPlanNeedsNoInstallation(t *testing.T) {
 	}
 	if w.run("plan", "../../events/guardduty-stolen-instance-credentials.json"); !strings.Contains(w.out.String(), l.Rule) {
 		t.Errorf("the answer does not name the rule:\n%s", w.out.String())
+	}
+}
+
+// A playbook is replaced without a deployment: the setting names a version and its hash; one that would not load never gets there.
+func TestAPlaybookIsPutToUse(t *testing.T) {
+	w := newWorld(t)
+	const text = "rules:\n  - name: own\n    when: {type: [\"Trojan:*\"]}\n    notify: {audience: security}\n"
+	own := filepath.Join(t.TempDir(), "own.yaml")
+	write := func(s string) {
+		if err := os.WriteFile(own, []byte(s), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("rules:\n  - nam: own\n")
+	if code := w.run("playbook", "use", own); code != 1 || w.written != "" || len(w.kept) > 0 || !strings.Contains(w.err.String(), "own.yaml:2: unknown key") {
+		t.Fatalf("exit code %d, %q, %v: %s", code, w.written, w.kept, w.err.String())
+	}
+	write(text)
+	if code := w.run("playbook", "use", own); code != 0 || !strings.Contains(w.out.String(), "s3://evidence/playbooks/own.yaml, version v1 decides") {
+		t.Fatalf("exit code %d: %s%s", code, w.out.String(), w.err.String())
+	}
+	name, value, _ := strings.Cut(w.written, " ")
+	var set setting.Playbook
+	sum := sha256.Sum256([]byte(text))
+	want := setting.Playbook{Source: "s3", Bucket: "evidence", Key: "playbooks/own.yaml", Version: "v1", SHA256: hex.EncodeToString(sum[:])}
+	if err := json.Unmarshal([]byte(value), &set); err != nil || name != "/firebreak/playbook" || set != want || len(w.kept) != 1 || w.kept[0] != "playbooks/own.yaml "+text {
+		t.Errorf("%s, %v, %v", w.written, w.kept, err)
+	}
+	if code := w.run("playbook", "use", "builtin"); code != 0 || w.written != `/firebreak/playbook {"source":"builtin"}` {
+		t.Errorf("exit code %d, %s: %s", code, w.written, w.err.String())
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -66,6 +67,8 @@ type cloud struct {
 	metas func(context.Context) ([]string, error)
 	// event reads the event that an incident began with, as it came.
 	event func(context.Context, string) ([]byte, error)
+	// keep puts a file into the evidence bucket and gives the bucket and the version.
+	keep func(ctx context.Context, key string, data []byte) (bucket, version string, err error)
 	// machine is the ARN of the respond machine, where its account and region, who the caller's ARN.
 	machine, where, who string
 	// topic is the ARN of the security topic.
@@ -93,13 +96,25 @@ func connect(ctx context.Context) (*cloud, error) {
 	}
 	params := ssm.NewFromConfig(cfg)
 	db := dynamodb.NewFromConfig(cfg)
+	objects := s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = cfg.BaseEndpoint != nil })
+	evidence := fmt.Sprintf("firebreak-evidence-%s-%s", who.AccountID, cfg.Region)
 	return &cloud{
 		store: ledger.NewDynamo(db, table), queues: sqs.NewFromConfig(cfg), machines: sfn.NewFromConfig(cfg), functions: lambda.NewFromConfig(cfg),
 		settings: params, inst: setting.NewInstallation(params, "/firebreak"), topics: sns.NewFromConfig(cfg), secrets: secretsmanager.NewFromConfig(cfg),
 		topic: fmt.Sprintf("arn:%s:sns:%s:%s:%s", who.Partition, cfg.Region, who.AccountID, topic),
 		metas: func(ctx context.Context) ([]string, error) { return scan(ctx, db) },
 		event: func(ctx context.Context, id string) ([]byte, error) {
-			return keptEvent(ctx, s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = cfg.BaseEndpoint != nil }), fmt.Sprintf("firebreak-evidence-%s-%s", who.AccountID, cfg.Region), id)
+			return keptEvent(ctx, objects, evidence, id)
+		},
+		keep: func(ctx context.Context, key string, data []byte) (string, string, error) {
+			out, err := objects.PutObject(ctx, &s3.PutObjectInput{Bucket: &evidence, Key: &key, Body: bytes.NewReader(data)})
+			if err == nil && aws.ToString(out.VersionId) == "" {
+				err = errors.New("the bucket keeps no versions")
+			}
+			if err != nil {
+				return "", "", fmt.Errorf("keep s3://%s/%s: %w", evidence, key, err)
+			}
+			return evidence, *out.VersionId, nil
 		},
 		machine: fmt.Sprintf("arn:%s:states:%s:%s:stateMachine:%s", who.Partition, cfg.Region, who.AccountID, machine),
 		where:   "account " + who.AccountID + ", " + cfg.Region,

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"firebreak/lib/finding"
@@ -38,11 +37,9 @@ func explain(ctx context.Context, a *app, c *call) error {
 	name := c.args[0]
 	each := func(raw []byte) error {
 		found, err := finding.Decode(raw)
-		if r := finding.Refused(err); r != nil {
-			return a.explained(c, explained{Explanation: playbook.Explanation{Disposition: playbook.Ignore, Reason: r.Reason, Held: []string{}, Others: []playbook.Other{}}})
-		}
-		if err != nil {
-			return err
+		if err != nil { // what plan sets aside, or tells people of, with the same reason
+			l := b.Lines(0, raw, setting.Defaults().Steps)[0]
+			return a.explained(c, explained{Finding: string(l.FindingID), Type: string(l.Type), Explanation: playbook.Explanation{Disposition: l.Disposition, Reason: l.Reason, Held: []string{}, Others: []playbook.Other{}}})
 		}
 		for _, f := range found {
 			if err := a.explained(c, explained{f.NativeID, f.Type, b.Explain(f, setting.Defaults().Steps)}); err != nil {
@@ -90,40 +87,15 @@ func (a *app) explained(c *call, e explained) error {
 		fmt.Fprintf(w, "    %s\n", plain(h, 300))
 	}
 	for _, o := range e.Others {
-		fmt.Fprintf(w, "  not by %s (%s), which would %s\n", o.Name, o.Rule, strings.Join(o.Does, ", "))
+		does := "act on nothing"
+		if len(o.Does) > 0 {
+			does = strings.Join(o.Does, ", ")
+		}
+		fmt.Fprintf(w, "  not by %s (%s), which would %s\n", o.Name, o.Rule, does)
 		for _, m := range o.Misses {
 			fmt.Fprintf(w, "    %s\n", plain(m, 300))
 		}
 	}
 	fmt.Fprintln(w)
-	return nil
-}
-
-const playbookHelp = `Reads a playbook strictly, as an installation would load it, and says what is wrong with it by file and line, or what may not
-be meant.
-`
-
-func checkPlaybook(_ context.Context, a *app, c *call) error {
-	if len(c.args) != 2 || c.args[0] != "check" {
-		return wrong("it is playbook check FILE")
-	}
-	data, err := os.ReadFile(c.args[1])
-	if err != nil {
-		return err
-	}
-	remarks, err := playbook.Check(c.args[1], data)
-	if err != nil {
-		return err
-	}
-	if c.json {
-		if remarks == nil {
-			remarks = []string{}
-		}
-		return json.NewEncoder(a.out).Encode(map[string]any{"file": c.args[1], "remarks": remarks})
-	}
-	for _, r := range remarks {
-		fmt.Fprintln(a.out, r)
-	}
-	fmt.Fprintf(a.out, "%s is a playbook that would be loaded\n", c.args[1])
 	return nil
 }

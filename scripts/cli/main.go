@@ -33,7 +33,7 @@ func verbs() []verb {
 		{"approvers", "list|add|confirm|remove|rotate", "who may decide, and how they are reached", approversHelp, approvers},
 		{"plan", "FILE...|-", "what would happen to the findings in FILE, and why; changes nothing, needs no AWS", planHelp, plan},
 		{"explain", "ID|FILE|-", "which rule and conditions decided, and what would have to differ", explainHelp, explain},
-		{"playbook", "check FILE", "whether a playbook would be loaded, and what may not be meant in it", playbookHelp, checkPlaybook},
+		{"playbook", "check|use FILE", "whether a playbook would be loaded, and what may not be meant in it; or let it decide from now on", playbookHelp, aPlaybook},
 		{"release", "ID", "undo what an incident contained, newest first, and close it; --plan only says what that would be", releaseHelp, release},
 		{"close", "ID", "close an incident by hand, with the reason; undoes nothing", closeHelp, closeByHand},
 		{"mode", "[act|plan|off]", "show or set whether Firebreak acts, only plans, or is switched off", modeHelp, mode},

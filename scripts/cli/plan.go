@@ -96,7 +96,7 @@ func say(w io.Writer, l playbook.Line) {
 		fmt.Fprintf(w, "  contain    %-20s %s\n", d.Action, plain(d.Target, 300))
 	}
 	for _, d := range l.Eradicate {
-		fmt.Fprintf(w, "  after approval of two people: %s %s\n", d.Action, plain(d.Target, 300))
+		fmt.Fprintf(w, "  after approval of %d people: %s %s\n", max(l.Approvers, 2), d.Action, plain(d.Target, 300))
 	}
 	if l.Rule != "" {
 		fmt.Fprintf(w, "  rule       %s\n", l.Rule)

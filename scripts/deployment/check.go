@@ -76,8 +76,8 @@ const (
 // the account.
 const (
 	leastConcurrency = 50
-	hubRoles         = 25
-	memberRoles      = 8
+	hubRoles         = 26
+	memberRoles      = 6
 )
 
 // checks of the hub account, in the order in which a person would ask.

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"os"
 	"strings"
 	"testing"
 
@@ -11,6 +12,8 @@ import (
 	ct "github.com/aws/aws-sdk-go-v2/service/cloudtrail/types"
 	"github.com/aws/aws-sdk-go-v2/service/configservice"
 	cs "github.com/aws/aws-sdk-go-v2/service/configservice/types"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	dynamotypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/guardduty"
 	gd "github.com/aws/aws-sdk-go-v2/service/guardduty/types"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
@@ -19,6 +22,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/organizations"
 	org "github.com/aws/aws-sdk-go-v2/service/organizations/types"
 	"github.com/aws/aws-sdk-go-v2/service/securityhub"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/aws/smithy-go"
 )
 
@@ -126,6 +131,51 @@ func TestChecksSayWhatIsThere(t *testing.T) {
 			t.Errorf("%v, lacks %q\n%s", err, want, text)
 		}
 	}
+}
+
+// The room that is asked for is the room that the templates need.
+func TestRolesAreCounted(t *testing.T) {
+	have := 0
+	for _, name := range []string{"functions", "statemachines", "ingest", "approval", "storage", "settings", "notify", "alarms"} {
+		text, err := os.ReadFile("../../cloudformation/" + name + ".yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		have += strings.Count(string(text), "Type: AWS::IAM::Role\n")
+	}
+	if have != hubRoles {
+		t.Errorf("the hub has %d roles, and room for %d is asked for", have, hubRoles)
+	}
+}
+
+// A table that an earlier installation has left stops a new one before it begins.
+func TestAnEarlierLedgerStops(t *testing.T) {
+	for want, err := range map[level]error{block: nil, good: &dynamotypes.ResourceNotFoundException{}, note: &smithy.GenericAPIError{Code: "AccessDenied"}} {
+		if f := earlier(t.Context(), "us-east-1", left{err}); f.level != want {
+			t.Errorf("%v: %+v, want %s", err, f, want)
+		}
+	}
+}
+
+// The same for the letters that a member has left.
+func TestEarlierLettersStop(t *testing.T) {
+	for want, err := range map[level]error{block: nil, good: &sqstypes.QueueDoesNotExist{}, note: &smithy.GenericAPIError{Code: "AccessDenied"}} {
+		if f := leftover(t.Context(), left{err}); f.level != want {
+			t.Errorf("%v: %+v, want %s", err, f, want)
+		}
+	}
+}
+
+// left is what an earlier installation has left.
+type left struct{ err error }
+
+//lint:ignore ST1003 the SDK names it so
+func (l left) GetQueueUrl(context.Context, *sqs.GetQueueUrlInput, ...func(*sqs.Options)) (*sqs.GetQueueUrlOutput, error) {
+	return &sqs.GetQueueUrlOutput{}, l.err
+}
+
+func (l left) DescribeTable(context.Context, *dynamodb.DescribeTableInput, ...func(*dynamodb.Options)) (*dynamodb.DescribeTableOutput, error) {
+	return &dynamodb.DescribeTableOutput{}, l.err
 }
 
 func TestWhatWouldFailStops(t *testing.T) {

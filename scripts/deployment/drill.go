@@ -61,10 +61,32 @@ func (s *session) drill(ctx context.Context, args []string) error {
 		fmt.Fprintf(s.out, "call     ask GuardDuty for a sample finding of %s, and wait up to %s for its execution of %s\n", sampleType, *patience, outputs["MachineArn"])
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, *patience)
+	return s.send(ctx, outputs["MachineArn"], *patience)
+}
+
+// verify is a drill after a deployment. Without GuardDuty there is nothing to drill with: that is said, and no failure.
+func (s *session) verify(ctx context.Context, machine string, patience time.Duration) error {
+	err := s.send(ctx, machine, patience)
+	if errors.Is(err, errNoDetector) {
+		s.say("note: nothing was verified, %v; once it is on: scripts/deploy drill", err)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("deployed, and not verified: %w", err)
+	}
+	return nil
+}
+
+// errNoDetector says that GuardDuty is off.
+var errNoDetector = errors.New("GuardDuty is off in this account and region: there is nothing to send a sample with")
+
+// send has a sample finding made and waits until it is recorded.
+func (s *session) send(ctx context.Context, machine string, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	began := time.Now().Add(-time.Minute) // clocks differ
 	var id string
+	var err error
 	if s.cfg.BaseEndpoint != nil {
 		id, err = s.sampleEvent(ctx)
 	} else {
@@ -74,10 +96,10 @@ func (s *session) drill(ctx context.Context, args []string) error {
 		return err
 	}
 	s.say("sample finding %s is out; waiting for its execution", id)
-	ending, arn, err := s.ending(ctx, sfn.NewFromConfig(s.cfg), outputs["MachineArn"], id, began)
+	ending, arn, err := s.ending(ctx, sfn.NewFromConfig(s.cfg), machine, id, began)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("the sample finding did not come through within %s: look at the rule firebreak-guardduty, its queue firebreak-delivery-dlq and, in a member account, at firebreak-forwarder", *patience)
+		return fmt.Errorf("the sample finding did not come through within %s: look at the rule firebreak-findings, its queue firebreak-delivery-dlq and, in a member account, at firebreak-forwarder", patience)
 	case err != nil:
 		return err
 	case ending != "Recorded":
@@ -94,7 +116,7 @@ func (s *session) sampleFinding(ctx context.Context, api sampleAPI, began time.T
 	case err != nil:
 		return "", fmt.Errorf("look for GuardDuty's detector: %w", err)
 	case len(list.DetectorIds) == 0:
-		return "", errors.New("GuardDuty is off in this account and region: there is nothing to send a sample with")
+		return "", errNoDetector
 	}
 	detector := list.DetectorIds[0]
 	if _, err := api.CreateSampleFindings(ctx, &guardduty.CreateSampleFindingsInput{DetectorId: &detector, FindingTypes: []string{sampleType}}); err != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	dynamotypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 )
@@ -29,7 +30,7 @@ const (
 )
 
 const hubAbout = `Deploys the hub: uploads functions, machine and templates that have changed, deploys them as the stack firebreak by a change
-set, and writes the settings of a new installation (mode plan). Build first: scripts/build.
+set, writes the settings of a new installation (mode plan), and sends a sample finding through. Build first: scripts/build.
 
 What is not given stays as it is in the installed stack.`
 
@@ -44,6 +45,7 @@ func (s *session) hub(ctx context.Context, args []string) error {
 	forensic := flags.String("forensic-account", "", "`id` of the account that evidence is copied to before anything is terminated")
 	trusted := flags.String("trusted", "", "`whom` resources may be shared with besides these accounts: account ids, an organization (o-…), canonical user ids, separated by commas; none for nobody")
 	standby := flags.String("standby-of", "", "make this a stand-by: the `region` of the hub that responds")
+	drill := flags.Bool("drill", true, "verify afterwards that a sample finding comes through and is recorded, for up to ten minutes")
 	var set assignments
 	flags.Var(&set, "set", "another parameter of cloudformation/root.yaml as `Name=value`; may be given again")
 	if err := parse(flags, args); err != nil {
@@ -71,7 +73,7 @@ func (s *session) hub(ctx context.Context, args []string) error {
 		}
 		maps.Copy(given, list)
 	}
-	if err := memberList(*members); err != nil {
+	if err := memberList("--members", *members); err != nil {
 		return err
 	}
 	if *forensic != "" && !accountID.MatchString(*forensic) {
@@ -95,7 +97,11 @@ func (s *session) hub(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := s.survey(s.observer().checks(ctx, s, *organization, hubRoles)); err != nil {
+	found := s.observer().checks(ctx, s, *organization, hubRoles)
+	if installed == nil {
+		found = append(found, earlier(ctx, s.cfg.Region, dynamodb.NewFromConfig(s.cfg)))
+	}
+	if err := s.survey(found); err != nil {
 		return err
 	}
 	if *forensic != "" {
@@ -132,8 +138,13 @@ func (s *session) hub(ctx context.Context, args []string) error {
 		return err
 	}
 	s.say("%d files packaged, %d of them new", store.seen, store.sent)
-	if err := stack.deploy(ctx, source{url: url}, given, installed); err != nil || s.plan {
+	if err := stack.deploy(ctx, source{url: url}, given, installed); err != nil {
 		return err
+	}
+	responds := or(given["Active"], or(installed.parameter("Active"), "yes")) == "yes"
+	if s.plan {
+		s.outlook(installed == nil, *drill && responds)
+		return nil
 	}
 	outputs, err := stack.outputs(ctx)
 	if err != nil {
@@ -142,11 +153,51 @@ func (s *session) hub(ctx context.Context, args []string) error {
 	if err := s.firstSettings(ctx, ledger.NewDynamo(dynamodb.NewFromConfig(s.cfg), outputs["TableName"])); err != nil {
 		return err
 	}
-	s.say("done. Next, with each member account's credentials, in each region that it uses:")
-	fmt.Fprintf(s.log, "          FIREBREAK_EXTERNAL_ID=… scripts/deploy member --hub-account %s --hub-region %s --home-region %s\n"+
-		"          where scripts/deploy external-id, with the hub's credentials, prints the external id;\n"+
-		"          subscribe people to %s; scripts/firebreak mode act, once plans look right\n", s.account, s.cfg.Region, s.cfg.Region, outputs["TopicArn"])
-	return s.report(outputs)
+	if *drill && responds {
+		err = s.verify(ctx, outputs["MachineArn"], 10*time.Minute)
+	}
+	if installed == nil && err == nil {
+		s.say("done. Next, with each member account's credentials, in each region that it uses:")
+		fmt.Fprintf(s.log, "          FIREBREAK_EXTERNAL_ID=… scripts/deploy member --hub-account %s --hub-region %s --home-region %s\n"+
+			"          where scripts/deploy external-id, with the hub's credentials, prints the external id (an organization: scripts/deploy stack-sets);\n"+
+			"          scripts/firebreak approvers add …, and subscribe the team to %s;\n"+
+			"          scripts/firebreak incidents shows what Firebreak would have done; scripts/firebreak mode act, once that looks right\n", s.account, s.cfg.Region, s.cfg.Region, outputs["TopicArn"])
+	}
+	return errors.Join(err, s.report(outputs))
+}
+
+// outlook says what a deployment does besides its change set.
+func (s *session) outlook(first, drill bool) {
+	fmt.Fprintln(s.out, "\nBesides")
+	if first {
+		fmt.Fprintf(s.out, "  make the secret %s, which the accounts' roles will ask for, where there is none\n  write the first settings: mode plan, nothing is changed by Firebreak until scripts/firebreak mode act\n", externalIDSecret)
+	}
+	if drill {
+		fmt.Fprintf(s.out, "  send a sample finding (%s) through, and wait up to ten minutes until it is recorded; nothing acts on samples\n", sampleType)
+	}
+	if !first && !drill {
+		fmt.Fprintln(s.out, "  nothing")
+	}
+}
+
+// tableAPI is the call that looks for a ledger.
+type tableAPI interface {
+	DescribeTable(context.Context, *dynamodb.DescribeTableInput, ...func(*dynamodb.Options)) (*dynamodb.DescribeTableOutput, error)
+}
+
+// earlier looks whether an uninstalled installation has left its ledger: CloudFormation makes nothing that is there already, and
+// would fail in the middle.
+func earlier(ctx context.Context, region string, api tableAPI) finding {
+	const about, table = "ledger", "firebreak-ledger"
+	_, err := api.DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: aws.String(table)})
+	var none *dynamotypes.ResourceNotFoundException
+	switch {
+	case errors.As(err, &none):
+		return finding{about, good, "none of an earlier installation in " + region}
+	case err != nil:
+		return unknown(about, err)
+	}
+	return finding{about, block, "the table " + table + " of an earlier installation is in " + region + ", in the stack firebreak-Storage-… that it left: keep it and install elsewhere, or export what you must keep and delete that stack's resources first"}
 }
 
 // architecture is what was asked for, else what is installed, else the template's default.
@@ -163,7 +214,7 @@ func architecture(given map[string]string, installed *installation) string {
 var accountID = regexp.MustCompile(`^\d{12}$`)
 
 // memberList says what is wrong with a list of accounts.
-func memberList(list string) error {
+func memberList(flag, list string) error {
 	if list == "" {
 		return nil
 	}
@@ -171,10 +222,10 @@ func memberList(list string) error {
 	for _, m := range strings.Split(list, ",") {
 		id, _, _ := strings.Cut(strings.TrimSpace(m), "=")
 		if !accountID.MatchString(id) {
-			return fmt.Errorf("--members: %q is not an account id of 12 digits", id)
+			return fmt.Errorf("%s: %q is not an account id of 12 digits", flag, id)
 		}
 		if seen[id] {
-			return fmt.Errorf("--members: %s stands there twice", id)
+			return fmt.Errorf("%s: %s stands there twice", flag, id)
 		}
 		seen[id] = true
 	}

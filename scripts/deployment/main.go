@@ -23,7 +23,7 @@ import (
 
 const usage = `Deploys Firebreak with the AWS credentials of your environment (AWS_PROFILE, AWS_REGION, …).
 
-  scripts/deploy hub [options]       the security account: once, and again for each update
+  scripts/deploy [hub] [options]     the security account: once, and again for each update
   scripts/deploy member [options]    each account that is watched, in each used region, with that account's credentials
   scripts/deploy external-id         prints the installation's external id, which member needs (hub credentials)
   scripts/deploy drill               sends a sample finding through and waits until it is recorded (hub credentials)
@@ -83,6 +83,9 @@ func run(ctx context.Context, root string, args []string, out, log io.Writer) er
 	if slices.Contains([]string{"help", "-h", "-help", "--help"}, args[0]) {
 		fmt.Fprint(out, usage)
 		return nil
+	}
+	if strings.HasPrefix(args[0], "-") {
+		return s.hub(ctx, args)
 	}
 	return fmt.Errorf("%q is none of %s; see scripts/deploy --help", args[0], names())
 }

@@ -8,7 +8,10 @@ import (
 	"os"
 	"regexp"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 )
 
 const (
@@ -70,7 +73,7 @@ func (s *session) member(ctx context.Context, args []string) error {
 	}
 	maps.Copy(given, optional(installed, map[string]string{"AlarmTopic": *topic, "StandbyRegion": *standby, "ForensicAccount": *forensic}))
 	if installed == nil {
-		if err := s.survey([]finding{s.observer().room(ctx, memberRoles)}); err != nil {
+		if err := s.survey([]finding{s.observer().room(ctx, memberRoles), leftover(ctx, sqs.NewFromConfig(s.cfg))}); err != nil {
 			return err
 		}
 	}
@@ -83,4 +86,24 @@ func (s *session) member(ctx context.Context, args []string) error {
 	}
 	s.say("done")
 	return s.report(outputs)
+}
+
+// queueAPI is the call that looks for a queue.
+type queueAPI interface {
+	GetQueueUrl(context.Context, *sqs.GetQueueUrlInput, ...func(*sqs.Options)) (*sqs.GetQueueUrlOutput, error)
+}
+
+// leftover looks for the dead letters of an earlier installation of this account and region, which outlive it: CloudFormation makes
+// nothing that is there already.
+func leftover(ctx context.Context, api queueAPI) finding {
+	const about, queue = "letters", "firebreak-forwarder"
+	_, err := api.GetQueueUrl(ctx, &sqs.GetQueueUrlInput{QueueName: aws.String(queue)})
+	var none *sqstypes.QueueDoesNotExist
+	switch {
+	case errors.As(err, &none):
+		return finding{about, good, "none of an earlier installation"}
+	case err != nil:
+		return unknown(about, err)
+	}
+	return finding{about, block, "the queue " + queue + " of an earlier installation is here: look at what lies in it (findings that never reached the hub), then delete it"}
 }

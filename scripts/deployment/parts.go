@@ -129,7 +129,7 @@ func (s *session) forensic(ctx context.Context, args []string) error {
 	case !regionName.MatchString(*region):
 		return fmt.Errorf("--hub-region: %q is not a region", *region)
 	}
-	if err := memberList(*members); err != nil {
+	if err := memberList("--members", *members); err != nil {
 		return err
 	}
 	if err := s.identify(ctx); err != nil {

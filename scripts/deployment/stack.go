@@ -137,9 +137,9 @@ func (s *stack) deploy(ctx context.Context, src source, given map[string]string,
 		return nil
 	}
 	if s.plan {
-		parts, err := s.outline(ctx, src, installed)
+		parts, err := s.outline(ctx, src, parameters, installed)
 		if err == nil {
-			s.show(s.out, parts, changes, parameters, installed)
+			s.show(s.out, parts, changes, parameters, defaults(or(src.body, string(s.texts[src.url]))), installed)
 		}
 		return errors.Join(err, s.discard(ctx, set, installed == nil))
 	}

@@ -208,6 +208,39 @@ func TestFindSaysWhatToDoWithAStackInTrouble(t *testing.T) {
 	}
 }
 
+// What the conditions leave out is not in a plan, in nested stacks neither, and what would be missing is said.
+func TestAPlanHasWhatTheConditionsLeaveIn(t *testing.T) {
+	f := &former{set: ready, needs: []types.ParameterDeclaration{{ParameterKey: aws.String("Approvers"), DefaultValue: aws.String("[]")}, {ParameterKey: aws.String("Days")}}}
+	f.set.Changes = nil
+	s, out := of(f)
+	s.plan, s.account, s.cfg.Region = true, "111111111111", "us-east-1"
+	inner := `Parameters: {Days: {Type: Number}}
+Conditions: {Kept: !Not [!Equals [!Ref Days, 0]]}
+Resources:
+  Bus: {Type: AWS::Events::EventBus, DeletionPolicy: Retain}
+  Archive: {Type: AWS::Events::Archive, Condition: Kept}
+`
+	s.texts = map[string][]byte{"https://inner": []byte(inner), "https://outer": []byte(`Parameters: {Approvers: {Type: String, Default: '[]'}, Days: {Type: Number}}
+Resources:
+  Ingest: {Type: AWS::CloudFormation::Stack, Properties: {TemplateURL: https://inner, Parameters: {Days: !Ref Days}}}
+`)}
+	for days, want := range map[string]int{"0": 1, "30": 2} {
+		out.Reset()
+		if err := s.deploy(t.Context(), source{url: "https://outer"}, map[string]string{"Days": days}, nil); err != nil {
+			t.Fatal(err)
+		}
+		text := out.String()
+		if strings.Contains(text, "Archive") != (want == 2) || !strings.Contains(text, fmt.Sprintf("In all: %d to add", want)) {
+			t.Errorf("with %s days:\n%s", days, text)
+		}
+		for _, line := range []string{"by default         Approvers []", "nobody may decide", "Stays when it is uninstalled\n  Bus"} {
+			if !strings.Contains(text, line) {
+				t.Errorf("it does not say %q:\n%s", line, text)
+			}
+		}
+	}
+}
+
 // A plan names what is configured, what changes and which of it deserves a second look; nothing that stays as it is.
 func TestAPlanReadsLikeOneForAColleague(t *testing.T) {
 	f := &former{set: cloudformation.DescribeChangeSetOutput{Status: types.ChangeSetStatusCreateComplete},
@@ -240,14 +273,14 @@ func TestAPlanReadsLikeOneForAColleague(t *testing.T) {
 
 firebreak
   modify   Ledger                             AWS::DynamoDB::Table (BillingMode, DeletionPolicy)
-  add      Role                               AWS::IAM::Role
   remove   Old                                AWS::SNS::Topic
+  add    1 IAM::Role                          Role
 
 Look twice
   Ledger holds data: modify (BillingMode, DeletionPolicy)
   Role may act on every resource: RoleLogs (logs:A, logs:B)
 
-In all: 1 to add, 1 to modify, 1 to remove, 0 by parameters. Nothing was changed.
+In all: 1 to add, 1 to modify, 1 to remove, 0 by parameters. Nothing was changed; what a change set needs was uploaded.
 `
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Error(diff)

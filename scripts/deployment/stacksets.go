@@ -23,7 +23,8 @@ var global = map[string]string{"aws": "us-east-1", "aws-us-gov": "us-gov-west-1"
 // stackSets deploys to the accounts of an organization.
 func (s *session) stackSets(ctx context.Context, args []string) error {
 	flags := s.options("stack-sets", stackSetsAbout)
-	units := flags.String("units", "", "`organizational units`, or the root, whose accounts are watched, separated by commas (needed)")
+	accounts := flags.String("accounts", "", "`ids` of the accounts that are watched, separated by commas, instead of units: without an organization, by roles named AWSCloudFormationStackSetAdministrationRole here and AWSCloudFormationStackSetExecutionRole there")
+	units := flags.String("units", "", "`organizational units`, or the root, whose accounts are watched, separated by commas (needed, or --accounts)")
 	regions := flags.String("regions", "", "`regions` that are watched, separated by commas (default: this one); the one with IAM's events is added")
 	hub := flags.String("hub-account", "", "`id` of the security account (default: this one)")
 	standby := flags.String("standby-region", "", "`region` of the stand-by hub")
@@ -39,6 +40,12 @@ func (s *session) stackSets(ctx context.Context, args []string) error {
 	if *rules == "yes" && *organization == "" {
 		return errors.New("--organization is needed with --rules: its accounts must be able to read the functions")
 	}
+	if *units != "" && *accounts != "" {
+		return errors.New("--units and --accounts: name one of them")
+	}
+	if err := memberList("--accounts", *accounts); err != nil {
+		return err
+	}
 	if err := s.identify(ctx); err != nil {
 		return err
 	}
@@ -47,15 +54,15 @@ func (s *session) stackSets(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if installed == nil && *units == "" {
-		return errors.New("--units is needed: it says whose accounts are watched")
+	if installed == nil && *units == "" && *accounts == "" {
+		return errors.New("--units or --accounts is needed: they say who is watched")
 	}
 	id, err := s.externalID(ctx, false)
 	if err != nil {
 		return err
 	}
 	given := optional(installed, map[string]string{
-		"Units": *units, "HubAccount": or(*hub, s.account), "HubRegion": s.cfg.Region, "StandbyRegion": *standby, "ExternalId": id, "ForensicAccount": *forensic,
+		"Units": *units, "Accounts": *accounts, "HubAccount": or(*hub, s.account), "HubRegion": s.cfg.Region, "StandbyRegion": *standby, "ExternalId": id, "ForensicAccount": *forensic,
 		"Recorder": *recorder, "RecordsBucket": *bucket, "Rules": *rules, "Architecture": *arch, "TagKey": "", "TagValues": "", "Keys": "", "CallAs": "", "Regions": "",
 	})
 	if *regions != "" || installed == nil {

@@ -34,6 +34,7 @@ ORDER = (
     "moto_services",
     "guardduty_findings",  # after moto_services, which answers the other calls, and aws_sources
     "hub_findings",
+    "config_verdicts",
     "account_access_block",
     "bucket_policy_status",
     "instance_profiles",

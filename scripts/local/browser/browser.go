@@ -226,6 +226,14 @@ func (p *Page) Prefer(ctx context.Context, dark bool, language string) error {
 	return err
 }
 
+// Pretend makes this tab say that it is another program, and run scripts in pages that forbid them, from the next page on.
+func (p *Page) Pretend(ctx context.Context, agent string) error {
+	if err := p.call(ctx, "Network.setUserAgentOverride", map[string]any{"userAgent": agent}, nil); err != nil {
+		return err
+	}
+	return p.call(ctx, "Page.setBypassCSP", map[string]any{"enabled": true}, nil)
+}
+
 // Dialogs counts the dialogs that scripts of this tab's pages have opened.
 func (p *Page) Dialogs() int {
 	p.b.mu.Lock()

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"firebreak/lib/setting"
+	"firebreak/scripts/local/issuer"
 	"firebreak/scripts/local/world"
 )
 
@@ -22,7 +23,7 @@ func main() { os.Exit(run()) }
 
 func run() int {
 	flags := flag.NewFlagSet("scripts/demo", flag.ExitOnError)
-	yes := flags.Bool("yes", false, "decide through the page, as two approvers")
+	yes := flags.Bool("yes", false, "sign in and decide through the pages, as two approvers")
 	keep := flags.Bool("keep", false, "leave the platform running")
 	port := flags.Int("port", 0, "the platform's port; 0 takes a free one")
 	flags.Parse(os.Args[1:])
@@ -79,6 +80,7 @@ type demo struct {
 	hub      *world.Hub
 	member   *world.Member
 	lock     *os.File
+	issuer   *issuer.Issuer
 	told     []*tale
 }
 
@@ -119,7 +121,10 @@ func (d *demo) setUp(ctx context.Context, port int) error {
 		do   func(io.Writer) error
 	}{
 		{"functions, in Go, for Lambda", func(w io.Writer) error { return d.platform.Build(ctx, w) }},
-		{"hub: scripts/deploy hub", func(w io.Writer) error { return d.platform.DeployHub(ctx, w) }},
+		{"an issuer where people sign in", func(io.Writer) error { return d.issue(ctx) }},
+		{"hub: scripts/deploy hub", func(w io.Writer) error {
+			return d.platform.DeployHub(ctx, w, approvers(), "SignInIssuer="+d.issuer.URL, "SignInClient="+d.issuer.ClientID)
+		}},
 		{"member: scripts/deploy member", func(w io.Writer) error { return d.platform.DeployMember(ctx, w) }},
 		{"scripts/firebreak mode act", func(w io.Writer) error {
 			if err := d.hub.Subscribe(ctx); err != nil {
@@ -153,6 +158,7 @@ func (d *demo) alone(root string) error {
 
 func (d *demo) kept() {
 	d.chapter("Left running")
+	d.say("  Nobody can sign in any more: the issuer ends with this program.")
 	d.say("  export AWS_ENDPOINT_URL=%s AWS_REGION=%s AWS_ACCESS_KEY_ID=%s AWS_SECRET_ACCESS_KEY=test", d.platform.Endpoint, world.Region, world.HubAccount)
 	d.say("  scripts/firebreak incidents")
 	d.say("  scripts/local/down --state .cache/demo    # the end of it")

@@ -345,138 +345,6 @@ func (d *demo) denied(ctx context.Context) error {
 	return nil
 }
 
-// people lets the two approvers decide: a person in a browser, or --yes through the same page.
-func (d *demo) people(ctx context.Context) error {
-	d.chapter("7  People decide")
-	t := d.told[0]
-	links, err := d.hub.Links(ctx, t.id(), world.ToDestroy, 2)
-	if err != nil {
-		return err
-	}
-	d.fact("asked", "terminate %s? Two different people have to approve; one rejection ends it.", t.instance.ID)
-	d.fact("alice", "%s", links["alice"])
-	d.fact("bob", "%s", links["bob"])
-	if d.yes {
-		err = d.decideAll(ctx, t, links)
-	} else {
-		d.say("\n  Open a link in a browser and decide; you are alice and bob in turn. This waits for you (Ctrl-C ends it).\n")
-		err = d.wait(ctx, t)
-	}
-	if err != nil {
-		return err
-	}
-	if err := d.watchEnd(ctx, t); err != nil {
-		return err
-	}
-	state, err := d.member.InstanceState(ctx, t.instance.ID)
-	gone := state == "terminated" || state == "shutting-down"
-	d.fact("after", "%s is %s", t.instance.ID, state)
-	a, aerr := approval.Load(ctx, d.hub.Store, t.id(), 1)
-	if a.Value.Status == approval.StatusApproved {
-		d.claim(t.run.Ending() == "Eradicated" && gone, errors.Join(err, aerr), "approved by %s: the execution ended Eradicated, the instance is gone", strings.Join(a.Value.By(), " and "))
-	} else {
-		isolated, _, ierr := d.member.Isolated(ctx, t.instance.ID)
-		d.claim(!gone && isolated && t.run.Ending() == "ApprovalRejected", errors.Join(err, aerr, ierr), "not approved: the instance stays, and stays isolated")
-	}
-	snaps, err := d.member.Snapshots(ctx, t.instance.Volumes...)
-	d.claim(len(snaps) == len(t.instance.Volumes), err, "the evidence stays: a snapshot of each volume")
-	if !d.yes {
-		return nil
-	}
-	return d.override(ctx, d.told[3])
-}
-
-// watchEnd tells what follows the decision.
-func (d *demo) watchEnd(ctx context.Context, t *tale) error {
-	known := len(t.run.States)
-	run, err := d.hub.Follow(ctx, t.run.ARN, wait, nil, nil)
-	if err != nil {
-		return err
-	}
-	for _, s := range run.States[min(known, len(run.States)):] {
-		if s.Top {
-			d.moment(s.At.Sub(t.put), s.Name)
-		} else if s.Name != "WhichEradication?" {
-			d.moment(s.At.Sub(t.put), "  "+s.Name)
-		}
-	}
-	t.run = run
-	return nil
-}
-
-func (d *demo) decideAll(ctx context.Context, t *tale, links map[string]string) error {
-	web := world.NewWeb()
-	for _, p := range world.Approvers {
-		page, err := web.Decide(ctx, links[p.ID], "approve", t.instance.ID, "decided by scripts/demo --yes")
-		if err != nil {
-			return fmt.Errorf("%s decides: %w", p.ID, err)
-		}
-		_, shown, _ := strings.Cut(world.Words(page.HTML), "Who decided so far\n")
-		count, _, _ := strings.Cut(shown, "\n")
-		d.fact("", "%s opens the link, types %s, approves; the page says: %s", p.ID, t.instance.ID, count)
-	}
-	return nil
-}
-
-// wait tells each decision until the request is decided.
-func (d *demo) wait(ctx context.Context, t *tale) error {
-	seen := 0
-	return world.Until(ctx, 24*time.Hour, "a decision", func(ctx context.Context) (bool, error) {
-		time.Sleep(300 * time.Millisecond)
-		a, err := approval.Load(ctx, d.hub.Store, t.id(), 1)
-		for ; err == nil && seen < len(a.Value.Decisions); seen++ {
-			v := a.Value.Decisions[seen]
-			word := "rejects"
-			if v.Approve {
-				word = "approves"
-			}
-			d.fact("", "%s %s (%d of %d)", v.Approver, word, len(a.Value.By()), a.Value.Need)
-		}
-		return err == nil && a.Value.Status != approval.StatusOpen, err
-	})
-}
-
-// override has one approver contain the protected instance after all, and the other keep it from being terminated.
-func (d *demo) override(ctx context.Context, t *tale) error {
-	links, err := d.hub.Links(ctx, t.id(), world.ToContain, 2)
-	if err != nil {
-		return err
-	}
-	d.say("")
-	d.fact("asked", "contain the protected %s all the same? One person decides, and it can be undone.", t.instance.ID)
-	first, put := t.run, t.put
-	t.put = time.Now()
-	if _, err := world.NewWeb().Decide(ctx, links["alice"], "approve", t.instance.ID, "decided by scripts/demo --yes"); err != nil {
-		return err
-	}
-	d.fact("", "alice opens the link, types %s, approves", t.instance.ID)
-	arn, err := d.hub.Started(ctx, `"incident":"`+t.id(), 1)
-	if err != nil {
-		return err
-	}
-	if err := d.watch(ctx, t, arn, nil); err != nil {
-		return err
-	}
-	t.put = put
-	isolated, _, err := d.member.Isolated(ctx, t.instance.ID)
-	d.claim(isolated && t.run.Ending() == "Contained", err, "the instance is isolated, and only now")
-
-	if links, err = d.hub.Links(ctx, t.id(), world.ToDestroy, 2); err != nil {
-		return err
-	}
-	if _, err := world.NewWeb().Decide(ctx, links["bob"], "reject", t.instance.ID, "it holds the records"); err != nil {
-		return err
-	}
-	d.fact("", "bob is asked whether to terminate it, and rejects")
-	t.run = first
-	if err := d.watchEnd(ctx, t); err != nil {
-		return err
-	}
-	state, err := d.member.InstanceState(ctx, t.instance.ID)
-	d.claim(state == "running" && t.run.Ending() == "ApprovalRejected", err, "the execution ended ApprovalRejected: the instance stays, isolated")
-	return nil
-}
-
 func (d *demo) nothingLost(ctx context.Context) error {
 	d.chapter("9  Nothing is lost")
 	for _, q := range world.Queues {
@@ -541,7 +409,7 @@ func (d *demo) summary(ctx context.Context) error {
 		var needs []string
 		for _, a := range all {
 			if a.Value.Status == approval.StatusOpen {
-				needs = append(needs, fmt.Sprintf("%s %s?", map[approval.Kind]string{approval.KindEradicate: "terminate", approval.KindOverride: "contain"}[a.Value.Kind], a.Value.Steps[0].Name()))
+				needs = append(needs, fmt.Sprintf("%s %s?", a.Value.Steps[0].Action, a.Value.Steps[0].Name()))
 			}
 		}
 		slices.Sort(needs)

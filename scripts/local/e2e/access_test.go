@@ -45,6 +45,13 @@ func TestARightTakenAwayFailsANamedStep(t *testing.T) {
 		{"SecurityRemediationRole-Identity", "iam:PutRolePolicy", ofInstance, "RevokeSessions", false},
 		{"SecurityRemediationRole-Identity", "iam:UpdateAccessKey", ofUser, "DeactivateKeys", false},
 		{"SecurityRemediationRole-Data", "s3:PutBucketPublicAccessBlock", ofBucket, "BlockPublicAccess", false},
+		{"SecurityRemediationRole-Identity", "iam:AttachUserPolicy", ofUser, "QuarantinePrincipal", false},
+		{"SecurityRemediationRole-Read", "iam:ListAccessKeys", ofUser, "DeactivateKeys", false},
+		{"SecurityRemediationRole-Read", "s3:GetBucketPublicAccessBlock", ofBucket, "BlockPublicAccess", false},
+		{"SecurityRemediationRole-Read", "iam:GetRolePolicy", ofInstance, "RevokeSessions", false},
+		{"SecurityRemediationRole-Read", "ec2:DescribeSnapshots", ofInstance, "SnapshotVolumes", false},
+		{hubRole("isolate-instance"), "dynamodb:UpdateItem", ofInstance, "IsolateInstance", false},
+		{hubRole("block-public-access"), "dynamodb:PutItem", ofBucket, "BlockPublicAccess", false},
 		{"SecurityRemediationRole-Destroy", "ec2:TerminateInstances", ofInstance, "TerminateInstance", true},
 	} {
 		t.Run(c.step+" without "+c.action, func(t *testing.T) {

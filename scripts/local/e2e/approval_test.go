@@ -8,11 +8,13 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"firebreak/lib/approval"
+	"firebreak/lib/ledger"
 	"firebreak/scripts/local/browser"
 	"firebreak/scripts/local/world"
 )
@@ -183,6 +185,9 @@ func TestApprovalPageInABrowser(t *testing.T) {
 	running(t, i, false)
 	late := must(b.Open(t.Context(), links["alice"], 1280, 900))(t)
 	shot(late, "wide-over")
+	if text := must(late.Text(t.Context()))(t); !strings.Contains(text, "Destroyed, and read back.") {
+		t.Errorf("when it is over the page does not say what became of it: %s", text)
+	}
 	var forms int
 	check(t, late.Eval(t.Context(), "document.forms.length", &forms))
 	if forms != 0 {
@@ -193,6 +198,107 @@ func TestApprovalPageInABrowser(t *testing.T) {
 	if text := must(broken.Text(t.Context()))(t); !strings.Contains(text, "nowhere") || strings.Contains(text, i.ID) {
 		t.Errorf("a broken link shows %s", text)
 	}
+}
+
+// However a request ends while alice has its page open in a real browser, the execution gets to its end, and she reads what
+// happened when she presses the button.
+func TestEveryEndingInABrowser(t *testing.T) {
+	b, err := browser.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	pictures := filepath.Join(platform.State, "pictures")
+	check(t, os.MkdirAll(pictures, 0o755))
+	const typed, yes, no = `input[name="typed-0"]`, `button[value="approve"]`, `button[value="reject"]`
+	press := func(p *browser.Page, i world.Instance, button string) {
+		t.Helper()
+		check(t, p.Type(t.Context(), typed, i.ID))
+		check(t, p.Press(t.Context(), button))
+	}
+	for _, ending := range []struct {
+		name string
+		end  func(t *testing.T, finding world.Event, i world.Instance, links map[string]string)
+		path []string
+		late []string
+	}{
+		{"rejected", func(t *testing.T, _ world.Event, i world.Instance, links map[string]string) {
+			press(must(b.Open(t.Context(), links["bob"], 1280, 900))(t), i, no)
+		}, []string{"CloseRejected", "ApprovalRejected"}, []string{"Rejected", "Your decision came too late", "what is contained stays contained"}},
+		{"expired", func(t *testing.T, finding world.Event, _ world.Instance, _ map[string]string) {
+			_, err := ledger.Update(t.Context(), hub.Store, approval.Key(finding.Incident(), 1), func(it *ledger.Item[approval.Approval]) error {
+				it.Value.Expires = time.Now().Add(-time.Minute)
+				return nil
+			})
+			check(t, err)
+			check(t, hub.Sweep(t.Context()))
+		}, []string{"CloseExpired", "ApprovalExpired"}, []string{"The time to decide is over", "Your decision came too late"}},
+		{"cancelled", func(t *testing.T, finding world.Event, _ world.Instance, _ map[string]string) {
+			must(platform.Run(t.Context(), world.HubAccount, "scripts/firebreak", "cancel", finding.Incident(), "--reason", "a test of ours"))(t)
+		}, []string{"CloseSuperseded", "Superseded"}, []string{"The request was cancelled", "Your decision came too late"}},
+		{"superseded", func(t *testing.T, finding world.Event, i world.Instance, _ map[string]string) {
+			put(t, finding.Set(9.5, "severity").At(time.Now()))
+			must(hub.Asked(t.Context(), finding.Incident(), 2))(t)
+			check(t, hub.Sweep(t.Context()))
+			decide(t, finding.Incident(), "CRITICAL", "reject", i.ID, "bob")
+		}, []string{"CloseSuperseded", "Superseded"}, []string{"A newer request took its place", "Your decision came too late"}},
+		{"approver gone", func(t *testing.T, finding world.Event, i world.Instance, links map[string]string) {
+			configure(t, "approvers", world.Approvers[1:])
+			decide(t, finding.Incident(), world.ToDestroy, "reject", i.ID, "bob")
+		}, []string{"CloseRejected", "ApprovalRejected"}, []string{"You are not asked about this", "Nothing was recorded"}},
+	} {
+		t.Run(ending.name, func(t *testing.T) {
+			i := instance(t)
+			finding := mining(t, i)
+			put(t, finding)
+			asks(t, finding)
+			links := must(hub.Links(t.Context(), finding.Incident(), world.ToDestroy, 2))(t)
+			alice := must(b.Open(t.Context(), links["alice"], 390, 844))(t)
+			check(t, alice.Type(t.Context(), typed, i.ID))
+			ending.end(t, finding, i, links)
+			path(t, settle(t, finding), after(asked, ending.path...)...)
+			check(t, alice.Press(t.Context(), yes))
+			check(t, alice.Screenshot(t.Context(), filepath.Join(pictures, "late-"+strings.ReplaceAll(ending.name, " ", "-")+".png")))
+			text := must(alice.Text(t.Context()))(t)
+			for _, want := range ending.late {
+				if !strings.Contains(text, want) {
+					t.Errorf("alice does not read %q:\n%s", want, text)
+				}
+			}
+			if a := must(approval.Load(t.Context(), hub.Store, finding.Incident(), 1))(t).Value; slices.Contains(a.By(), "alice") {
+				t.Error("a late click was recorded")
+			}
+			running(t, i, true)
+			isolated(t, i, true)
+		})
+	}
+	t.Run("changed", func(t *testing.T) {
+		i := instance(t)
+		finding := mining(t, i)
+		put(t, finding)
+		asks(t, finding)
+		links := must(hub.Links(t.Context(), finding.Incident(), world.ToDestroy, 2))(t)
+		check(t, member.AddVolume(t.Context(), i.ID))
+		for _, who := range []string{"alice", "bob"} {
+			press(must(b.Open(t.Context(), links[who], 1280, 900))(t), i, yes)
+		}
+		must(hub.Asked(t.Context(), finding.Incident(), 2))(t)
+		running(t, i, true)
+		again := ""
+		check(t, world.Until(t.Context(), 20*time.Second, "a second link", func(ctx context.Context) (bool, error) {
+			now, err := hub.Links(ctx, finding.Incident(), world.ToDestroy, 2)
+			again = now["alice"]
+			return again != links["alice"], err
+		}))
+		p := must(b.Open(t.Context(), again, 390, 844))(t)
+		check(t, p.Screenshot(t.Context(), filepath.Join(pictures, "changed.png")))
+		if text := must(p.Text(t.Context()))(t); !strings.Contains(text, "Different from what was asked before") || !strings.Contains(text, "0 of 2 approved") {
+			t.Errorf("the second request shows\n%s", text)
+		}
+		press(p, i, no)
+		path(t, settle(t, finding), after(asked, "Eradicate", "Changed?", "RequestApproval", "Approved?", "CloseRejected", "ApprovalRejected")...)
+		running(t, i, true)
+	})
 }
 
 // Approved and not delivered, because the function could not tell the machine: the sweep does.

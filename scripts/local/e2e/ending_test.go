@@ -295,6 +295,9 @@ func TestChangedAsksAgain(t *testing.T) {
 	if second.Round != 2 || second.Status != approval.StatusOpen {
 		t.Errorf("the second request is round %d, %s", second.Round, second.Status)
 	}
+	if changed := strings.Join(second.Steps[0].Changed, "\n"); !strings.Contains(changed, "volumes: was ") {
+		t.Errorf("the second request says %q of the difference", changed)
+	}
 	check(t, world.Until(t.Context(), 20*time.Second, "a second invitation", func(ctx context.Context) (bool, error) {
 		all, err := hub.Invitations(ctx, finding.Incident())
 		return len(all) == 4, err

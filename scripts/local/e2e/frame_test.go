@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"slices"
 	"strings"
@@ -36,10 +37,13 @@ func check(t testing.TB, err error) {
 	}
 }
 
-var counter atomic.Int64
+var (
+	counter atomic.Int64
+	letters = strings.ToLower(rand.Text()[:5]) // of this run: an earlier one may have been interrupted
+)
 
 // name makes a name that nothing else in the account has.
-func name(stem string) string { return fmt.Sprintf("%s-%d", stem, counter.Add(1)) }
+func name(stem string) string { return fmt.Sprintf("%s-%s%d", stem, letters, counter.Add(1)) }
 
 // sample is a new finding of that file in events.
 func sample(t testing.TB, file string) world.Event {

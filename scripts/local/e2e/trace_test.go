@@ -45,6 +45,11 @@ func places(t *testing.T) map[string]string {
 	found := map[string]string{}
 	for group, lines := range must(hub.Logs.All(t.Context()))(t) {
 		found["log "+group] = strings.Join(lines, "\n")
+		for _, line := range lines { // metrics are lines of a log (embedded metric format)
+			if strings.Contains(line, `"_aws"`) {
+				found["metrics "+group] += line + "\n"
+			}
+		}
 	}
 	for _, q := range append([]string{world.Inbox}, world.Queues...) {
 		for n, m := range must(hub.Letters(t.Context(), q))(t) {
@@ -106,6 +111,7 @@ func TestTheTaskTokenIsNowhere(t *testing.T) {
 	}
 	decide(t, finding.Incident(), world.ToDestroy, "reject", i.ID, "alice")
 	settle(t, finding)
+	check(t, hub.Sweep(t.Context())) // it writes metrics
 	if len(tokens) == 0 {
 		t.Fatal("no token in the ledger: the search cannot be right")
 	}
@@ -116,7 +122,7 @@ func TestTheTaskTokenIsNowhere(t *testing.T) {
 		kinds[kind]++
 	}
 	t.Logf("%d tokens, searched in %v", len(tokens), kinds)
-	for _, kind := range []string{"log", "queue", "output", "states", "page"} {
+	for _, kind := range []string{"log", "metrics", "queue", "output", "states", "page", "link"} {
 		if kinds[kind] == 0 {
 			t.Errorf("there was no %s to search", kind)
 		}

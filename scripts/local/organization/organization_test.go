@@ -92,7 +92,7 @@ func deploy(ctx context.Context) error {
 }
 
 func hubIn(ctx context.Context, p *world.Platform, args ...string) error {
-	args = append([]string{"hub", "--arch", world.Arch(), "--set", "LinkAlone=destructive", "--set", "SettleMilliseconds=50"}, args...)
+	args = append([]string{"hub", "--arch", world.Arch(), "--drill=false", "--set", "ArchiveDays=0", "--set", "LinkAlone=destructive", "--set", "SettleMilliseconds=50"}, args...)
 	_, err := p.Tell(ctx, &printed, world.HubAccount, "scripts/deploy", args...)
 	return err
 }

@@ -25,10 +25,10 @@ func (p *Platform) Build(ctx context.Context, w io.Writer) error {
 	return err
 }
 
-// DeployHub installs the hub: one member account, two approvers whose links decide everything, and a settle time short enough
-// for engines that answer at once.
-func (p *Platform) DeployHub(ctx context.Context, w io.Writer) error {
-	people, err := json.Marshal(Approvers)
+// DeployHub installs the hub: one member account, these approvers, a settle time short enough for engines that answer at once,
+// and parameters as Name=value.
+func (p *Platform) DeployHub(ctx context.Context, w io.Writer, approvers []setting.Approver, parameters ...string) error {
+	people, err := json.Marshal(approvers)
 	if err != nil {
 		return err
 	}
@@ -36,8 +36,12 @@ func (p *Platform) DeployHub(ctx context.Context, w io.Writer) error {
 	if err := os.WriteFile(file, people, 0o644); err != nil {
 		return err
 	}
-	_, err = p.Tell(ctx, w, HubAccount, "scripts/deploy", "hub", "--arch", arch(), "--members", MemberAccount+"=clinic", "--approvers", file,
-		"--set", "LinkAlone=destructive", "--set", "SettleMilliseconds=50")
+	// ArchiveDays: the engine has no archives
+	args := []string{"hub", "--arch", arch(), "--members", MemberAccount + "=clinic", "--approvers", file, "--drill=false"}
+	for _, set := range append([]string{"SettleMilliseconds=50", "ArchiveDays=0"}, parameters...) {
+		args = append(args, "--set", set)
+	}
+	_, err = p.Tell(ctx, w, HubAccount, "scripts/deploy", args...)
 	return err
 }
 
@@ -82,14 +86,14 @@ func (h *Hub) Settings(ctx context.Context, change func(*setting.Guard)) (restor
 	}, nil
 }
 
-// Install does all of it: build, hub, member, inbox, mode act. say hears each step before it begins; w what the commands print.
+// Install does all of it, with two approvers whose links decide everything: build, hub, member, inbox, mode act. say hears each step before it begins; w what the commands print.
 func (p *Platform) Install(ctx context.Context, w io.Writer, say func(step string)) error {
 	for _, s := range []struct {
 		step string
 		do   func() error
 	}{
 		{"build the functions", func() error { return p.Build(ctx, w) }},
-		{"deploy the hub", func() error { return p.DeployHub(ctx, w) }},
+		{"deploy the hub", func() error { return p.DeployHub(ctx, w, Approvers, "LinkAlone=destructive") }},
 		{"deploy the member account", func() error { return p.DeployMember(ctx, w) }},
 		{"subscribe to the notices", func() error { return p.Hub().Subscribe(ctx) }},
 		{"switch from plan to act", func() error { return p.Mode(ctx, setting.Act) }},

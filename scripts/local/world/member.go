@@ -14,6 +14,7 @@ import (
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
+	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go"
@@ -184,7 +185,7 @@ func (m *Member) Instance(ctx context.Context, name, role string, tags map[strin
 func (m *Member) Role(ctx context.Context, name string) (string, error) {
 	_, err := m.IAM.CreateRole(ctx, &iam.CreateRoleInput{RoleName: &name, AssumeRolePolicyDocument: aws.String(
 		`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:AssumeRole"}]}`)})
-	if err != nil {
+	if fresh(err) != nil {
 		return "", err
 	}
 	_, err = m.IAM.PutRolePolicy(ctx, &iam.PutRolePolicyInput{RoleName: &name, PolicyName: aws.String("own"), PolicyDocument: aws.String(
@@ -192,12 +193,30 @@ func (m *Member) Role(ctx context.Context, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	p, err := m.IAM.CreateInstanceProfile(ctx, &iam.CreateInstanceProfileInput{InstanceProfileName: &name})
-	if err != nil {
+	_, err = m.IAM.CreateInstanceProfile(ctx, &iam.CreateInstanceProfileInput{InstanceProfileName: &name})
+	if fresh(err) != nil {
 		return "", err
 	}
 	_, err = m.IAM.AddRoleToInstanceProfile(ctx, &iam.AddRoleToInstanceProfileInput{InstanceProfileName: &name, RoleName: &name})
-	return aws.ToString(p.InstanceProfile.Arn), err
+	var full *iamtypes.LimitExceededException // it holds one role: ours
+	if err != nil && !errors.As(err, &full) {
+		return "", err
+	}
+	p, err := m.IAM.GetInstanceProfile(ctx, &iam.GetInstanceProfileInput{InstanceProfileName: &name})
+	if err != nil {
+		return "", err
+	}
+	return aws.ToString(p.InstanceProfile.Arn), nil
+}
+
+// fresh is err, but for what an answer that was lost makes of a name that nobody else uses: the client asks once more, and it
+// exists.
+func fresh(err error) error {
+	var exists *iamtypes.EntityAlreadyExistsException
+	if errors.As(err, &exists) {
+		return nil
+	}
+	return err
 }
 
 // User is an IAM user with two active access keys.

@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"html"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -91,12 +94,41 @@ type form struct {
 	typed  []string
 }
 
-// Web is a browser without scripts: it follows redirects and sends forms as browsers do.
+// Web is a browser without scripts: it follows redirects, keeps cookies and sends forms as browsers do.
 type Web struct{ client *http.Client }
 
 // NewWeb gives one.
 func NewWeb() *Web {
-	return &Web{&http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DialContext: Loopback, MaxIdleConnsPerHost: 16}}}
+	return &Web{&http.Client{Timeout: 30 * time.Second, Jar: &jar{kept: map[string]map[string]string{}}, Transport: &http.Transport{DialContext: Loopback, MaxIdleConnsPerHost: 16}}}
+}
+
+// jar keeps cookies by host. Like browsers, it holds a name below localhost for as good as TLS: Go's own jar does not.
+type jar struct {
+	mu   sync.Mutex
+	kept map[string]map[string]string
+}
+
+func (j *jar) SetCookies(u *url.URL, cookies []*http.Cookie) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, c := range cookies {
+		if j.kept[u.Host] == nil {
+			j.kept[u.Host] = map[string]string{}
+		}
+		if j.kept[u.Host][c.Name] = c.Value; c.MaxAge < 0 {
+			delete(j.kept[u.Host], c.Name)
+		}
+	}
+}
+
+func (j *jar) Cookies(u *url.URL) []*http.Cookie {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var out []*http.Cookie
+	for _, name := range slices.Sorted(maps.Keys(j.kept[u.Host])) {
+		out = append(out, &http.Cookie{Name: name, Value: j.kept[u.Host][name]})
+	}
+	return out
 }
 
 // Do sends a request and reads the page.
@@ -164,6 +196,34 @@ func (w *Web) Decide(ctx context.Context, link, decision, typed, reason string) 
 	}
 	return after, err
 }
+
+// SignIn opens a personal link, goes from there to the local issuer, and says there who it is. The page that it comes back to
+// is given; an error means that it did not come back to one.
+func (w *Web) SignIn(ctx context.Context, link, subject string) (Page, error) {
+	p, err := w.Get(ctx, link)
+	for _, step := range []*regexp.Regexp{signInLink, regexp.MustCompile(`<a id="` + regexp.QuoteMeta(subject) + `" href="([^"]*)"`)} {
+		if err != nil {
+			return p, err
+		}
+		m := step.FindStringSubmatch(p.HTML)
+		if m == nil {
+			return p, fmt.Errorf("%s signs in: there is no way on from %s (status %d): %s", subject, p.Address, p.Status, tail(Words(p.HTML), 20))
+		}
+		var at, to *url.URL
+		if at, err = url.Parse(p.Address); err == nil {
+			to, err = at.Parse(html.UnescapeString(m[1]))
+		}
+		if err == nil {
+			p, err = w.Get(ctx, to.String())
+		}
+	}
+	if err == nil && p.Status != http.StatusOK {
+		err = fmt.Errorf("%s is not signed in (status %d): %s", subject, p.Status, tail(Words(p.HTML), 20))
+	}
+	return p, err
+}
+
+var signInLink = regexp.MustCompile(`<a class="button" href="([^"]*)"`)
 
 // Form gives the fields that the page's form would send before anything is typed, and the names of those to type into.
 func (p Page) Form() (fields url.Values, typed []string) { return p.form.fields, p.form.typed }

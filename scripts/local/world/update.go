@@ -7,7 +7,7 @@ import (
 
 // Update deploys the hub once more, with parameters as Name=value changed and all others as they are.
 func (p *Platform) Update(ctx context.Context, w io.Writer, parameters ...string) error {
-	args := []string{"hub", "--arch", arch()}
+	args := []string{"hub", "--arch", arch(), "--drill=false"}
 	for _, set := range parameters {
 		args = append(args, "--set", set)
 	}
