@@ -22,8 +22,8 @@ func TestOnTheEngine(t *testing.T) {
 	on := []any{false, true}
 	actiontest.OnTheEngine(t, actiontest.Suite{
 		Action: "block-public-access",
-		Act: func(_ ledger.Store, _ *setting.Installation, access account.Access) action.Containment {
-			return wired(access)
+		Act: func(store ledger.Store, _ *setting.Installation, access account.Access) action.Containment {
+			return wired(store, access)
 		},
 		Factors: []actiontest.Factor{
 			{Name: "block", Levels: []any{"none", "set"}},

@@ -13,6 +13,7 @@ import (
 	"firebreak/lib/action"
 	"firebreak/lib/bucket"
 	"firebreak/lib/fault"
+	"firebreak/lib/ledger"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -25,6 +26,8 @@ type grants struct {
 	mu    sync.Mutex
 	of    string
 	lines []string
+	// texts are the policy and the grants themselves.
+	texts []string
 }
 
 func (g *grants) key(c action.Call) string {
@@ -38,7 +41,7 @@ func (g *grants) read(ctx context.Context, api reads, c action.Call) {
 	if g.of == g.key(c) {
 		return
 	}
-	g.of, g.lines = g.key(c), nil
+	g.of, g.lines, g.texts = g.key(c), nil, nil
 	name, owner := c.Target.Name(), c.Target.Account
 	policy, err := api.GetBucketPolicy(ctx, &s3.GetBucketPolicyInput{Bucket: &name, ExpectedBucketOwner: &owner})
 	switch {
@@ -48,6 +51,7 @@ func (g *grants) read(ctx context.Context, api reads, c action.Call) {
 		g.lines = append(g.lines, fmt.Sprintf("bucket policy: could not be read (%s)", fault.NameOf(err)))
 	default:
 		g.lines = append(g.lines, "bucket policy as found: sha256 "+digest(aws.ToString(policy.Policy)))
+		g.texts = append(g.texts, aws.ToString(policy.Policy))
 	}
 	acl, err := api.GetBucketAcl(ctx, &s3.GetBucketAclInput{Bucket: &name, ExpectedBucketOwner: &owner})
 	if err != nil {
@@ -55,6 +59,22 @@ func (g *grants) read(ctx context.Context, api reads, c action.Call) {
 		return
 	}
 	g.lines = append(g.lines, "bucket ACL as found: sha256 "+digest(list(acl.Grants))+public(acl.Grants))
+	g.texts = append(g.texts, list(acl.Grants))
+}
+
+// keep writes policy and grants into the ledger under their digests, before the block is changed.
+func (g *grants) keep(ctx context.Context, s ledger.Store, c action.Call) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.of != g.key(c) {
+		return nil
+	}
+	for _, text := range g.texts {
+		if err := ledger.Keep(ctx, s, ledger.DocumentKey(c.Target.ARN, digest(text)), text); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (g *grants) notes(c action.Call) []string {

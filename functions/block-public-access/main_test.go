@@ -15,18 +15,22 @@ import (
 	"firebreak/lib/actiontest"
 	"firebreak/lib/fault"
 	"firebreak/lib/incident"
+	"firebreak/lib/ledger"
 	"firebreak/lib/setting"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/aws-sdk-go-v2/service/s3control"
+	controltypes "github.com/aws/aws-sdk-go-v2/service/s3control/types"
 	"github.com/aws/smithy-go"
 	"github.com/google/go-cmp/cmp"
 )
 
 const (
-	exports = "arn:aws:s3:::clinic-exports"
-	first   = "INC-VEPYW46KHAZJUHQC"
+	exports      = "arn:aws:s3:::clinic-exports"
+	wholeAccount = "arn:aws:iam::222222222222:root"
+	first        = "INC-VEPYW46KHAZJUHQC"
 )
 
 func TestMain(m *testing.M) {
@@ -43,6 +47,8 @@ type fake struct {
 	policy string
 	denied string
 	writes int
+	// sessions that may change something were taken so often.
+	sessions int
 }
 
 func newFake() *fake { return &fake{owner: actiontest.Account, policy: "{}"} }
@@ -126,13 +132,67 @@ func (f *fake) DeletePublicAccessBlock(_ context.Context, in *s3.DeletePublicAcc
 	return &s3.DeletePublicAccessBlockOutput{}, nil
 }
 
-func newWorld(t *testing.T, f *fake) *actiontest.World {
-	return actiontest.New(t, "block-public-access", blocking{
-		reads:   func(context.Context, action.Call) (reads, error) { return f, nil },
-		changes: func(context.Context, action.Call) (changes, error) { return f, nil },
-		grants:  &grants{},
-	})
+// accountFake is the account, with the same block.
+type accountFake struct{ *fake }
+
+func (f accountFake) call(name string, id *string) error {
+	switch {
+	case f.denied == name, aws.ToString(id) != f.owner:
+		return &smithy.GenericAPIError{Code: "AccessDenied", Message: "Access Denied"}
+	}
+	return nil
 }
+
+func (f accountFake) GetPublicAccessBlock(_ context.Context, in *s3control.GetPublicAccessBlockInput, _ ...func(*s3control.Options)) (*s3control.GetPublicAccessBlockOutput, error) {
+	if err := f.call("GetPublicAccessBlock", in.AccountId); err != nil {
+		return nil, err
+	}
+	if f.block == nil {
+		return nil, &controltypes.NoSuchPublicAccessBlockConfiguration{}
+	}
+	return &s3control.GetPublicAccessBlockOutput{PublicAccessBlockConfiguration: &controltypes.PublicAccessBlockConfiguration{
+		BlockPublicAcls: aws.Bool(f.block["BlockPublicAcls"]), IgnorePublicAcls: aws.Bool(f.block["IgnorePublicAcls"]),
+		BlockPublicPolicy: aws.Bool(f.block["BlockPublicPolicy"]), RestrictPublicBuckets: aws.Bool(f.block["RestrictPublicBuckets"]),
+	}}, nil
+}
+
+func (f accountFake) PutPublicAccessBlock(_ context.Context, in *s3control.PutPublicAccessBlockInput, _ ...func(*s3control.Options)) (*s3control.PutPublicAccessBlockOutput, error) {
+	if err := f.call("PutPublicAccessBlock", in.AccountId); err != nil {
+		return nil, err
+	}
+	p := in.PublicAccessBlockConfiguration
+	f.writes++
+	f.block = map[string]bool{
+		"BlockPublicAcls": *p.BlockPublicAcls, "IgnorePublicAcls": *p.IgnorePublicAcls,
+		"BlockPublicPolicy": *p.BlockPublicPolicy, "RestrictPublicBuckets": *p.RestrictPublicBuckets,
+	}
+	return &s3control.PutPublicAccessBlockOutput{}, nil
+}
+
+func (f accountFake) DeletePublicAccessBlock(_ context.Context, in *s3control.DeletePublicAccessBlockInput, _ ...func(*s3control.Options)) (*s3control.DeletePublicAccessBlockOutput, error) {
+	if err := f.call("DeletePublicAccessBlock", in.AccountId); err != nil {
+		return nil, err
+	}
+	f.writes++
+	f.block = nil
+	return &s3control.DeletePublicAccessBlockOutput{}, nil
+}
+
+func newWorld(t *testing.T, f *fake) *actiontest.World {
+	b := blocking{
+		reads:          func(context.Context, action.Call) (reads, error) { return f, nil },
+		changes:        func(context.Context, action.Call) (changes, error) { f.sessions++; return f, nil },
+		accountReads:   func(context.Context, action.Call) (accountReads, error) { return accountFake{f}, nil },
+		accountChanges: func(context.Context, action.Call) (accountChanges, error) { f.sessions++; return accountFake{f}, nil },
+		grants:         &grants{},
+	}
+	w := actiontest.New(t, "block-public-access", late{&b})
+	b.store = w.Store
+	return w
+}
+
+// late is an action whose ledger is known after it was made.
+type late struct{ *blocking }
 
 func set(on ...string) map[string]bool {
 	out := map[string]bool{}
@@ -168,9 +228,18 @@ func TestOutcomes(t *testing.T) {
 		"protected by list": {
 			guard: func(g *setting.Guard) { g.Protected = []string{exports} }, want: incident.Refused, golden: "refused",
 		},
-		"protected by tag": {bucket: func(f *fake) { f.tags = map[string]string{"firebreak:protected": "true"} }, want: incident.Refused},
-		"other tags":       {bucket: func(f *fake) { f.tags = map[string]string{"owner": "clinic"} }, want: incident.Applied, block: set(flags...)},
-		"mode plan":        {guard: func(g *setting.Guard) { g.Mode = setting.Plan }, want: incident.Planned, golden: "planned"},
+		"protected by tag":      {bucket: func(f *fake) { f.tags = map[string]string{"firebreak:protected": "true"} }, want: incident.Refused},
+		"a website asks":        {bucket: func(f *fake) { f.tags = map[string]string{"firebreak:website": "true"} }, want: incident.Refused, golden: "website"},
+		"no website":            {bucket: func(f *fake) { f.tags = map[string]string{"firebreak:website": "no"} }, want: incident.Applied, block: set(flags...)},
+		"the account":           {target: wholeAccount, want: incident.Applied, golden: "account", block: set(flags...)},
+		"the account, in part":  {target: wholeAccount, bucket: func(f *fake) { f.block = set(flags[:3]...) }, want: incident.Applied, block: set(flags...)},
+		"the account, planned":  {target: wholeAccount, mode: incident.Look, want: incident.Planned},
+		"the account, already":  {target: wholeAccount, bucket: func(f *fake) { f.block = set(flags...) }, want: incident.Already, block: set(flags...)},
+		"the account, denied":   {target: wholeAccount, bucket: func(f *fake) { f.denied = "PutPublicAccessBlock" }, fault: fault.Denied},
+		"the account protected": {target: wholeAccount, guard: func(g *setting.Guard) { g.Protected = []string{wholeAccount} }, want: incident.Refused},
+		"a role is no account":  {target: "arn:aws:iam::222222222222:role/root", fault: fault.BadInput},
+		"other tags":            {bucket: func(f *fake) { f.tags = map[string]string{"owner": "clinic"} }, want: incident.Applied, block: set(flags...)},
+		"mode plan":             {guard: func(g *setting.Guard) { g.Mode = setting.Plan }, want: incident.Planned, golden: "planned"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFake()
@@ -201,6 +270,9 @@ func TestOutcomes(t *testing.T) {
 			}
 			if c.golden != "" {
 				actiontest.Golden(t, c.golden, got)
+			}
+			if c.want == incident.Planned && f.sessions > 0 {
+				t.Error("a plan took a session that may change something")
 			}
 			if diff := cmp.Diff(c.block, f.block); diff != "" {
 				t.Errorf("block (-want +got):\n%s", diff)
@@ -250,10 +322,38 @@ func TestAChangedPolicyIsNoDriftOfTheBlock(t *testing.T) {
 	}
 }
 
-// Any flags, or no configuration at all: undo gives back the very same.
+// What the bucket's policy and ACL said is in the ledger under the digests that the result has, from before the change on; a plan writes nothing.
+func TestPolicyAndGrantsAreOnRecord(t *testing.T) {
+	f := newFake()
+	f.policy = `{"Statement":[{"Effect":"Allow","Principal":"*"}]}`
+	w := newWorld(t, f)
+	w.Must(w.Request(incident.Look, first, exports, nil))
+	if n := w.Writes(exports); n > 0 {
+		t.Errorf("a plan wrote %d records", n)
+	}
+	f.denied = "PutPublicAccessBlock"
+	if _, err := w.Do(w.Request(incident.Apply, first, exports, nil)); !fault.Is(err, fault.Denied) {
+		t.Fatal(err)
+	}
+	f.denied = ""
+	got := w.Must(w.Request(incident.Apply, first, exports, nil))
+	for _, what := range []string{"policy", "ACL"} {
+		i := slices.IndexFunc(got.Changes, func(l string) bool { return strings.HasPrefix(l, "bucket "+what+" as found: sha256 ") })
+		if i < 0 {
+			t.Fatalf("no digest of the %s in %q", what, got.Changes)
+		}
+		sum, _, _ := strings.Cut(strings.TrimPrefix(got.Changes[i], "bucket "+what+" as found: sha256 "), ",")
+		it, err := ledger.Load[ledger.Document](t.Context(), w.Store, ledger.DocumentKey(exports, sum))
+		if err != nil || digest(it.Value.Text) != sum || what == "policy" && it.Value.Text != f.policy {
+			t.Errorf("%s: %q, %v", what, it.Value.Text, err)
+		}
+	}
+}
+
+// Any flags, or no configuration at all: undo gives back the very same, of a bucket and of the account.
 func TestApplyThenUndoIsEqual(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	for i := range 1000 {
+	for i := range 2000 {
 		f := newFake()
 		if i%17 > 0 {
 			f.block = map[string]bool{}
@@ -263,8 +363,9 @@ func TestApplyThenUndoIsEqual(t *testing.T) {
 		}
 		before := maps.Clone(f.block)
 		w := newWorld(t, f)
-		w.Must(w.Request(incident.Apply, first, exports, nil))
-		w.Must(w.Request(incident.Undo, first, exports, nil))
+		target := []string{exports, wholeAccount}[i%2]
+		w.Must(w.Request(incident.Apply, first, target, nil))
+		w.Must(w.Request(incident.Undo, first, target, nil))
 		if diff := cmp.Diff(before, f.block); diff != "" {
 			t.Fatalf("(-before +after):\n%s", diff)
 		}

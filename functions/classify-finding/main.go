@@ -154,6 +154,9 @@ func (h handler) decide(ctx context.Context, f *finding.Finding) (choice, error)
 	if !slices.Contains(account.Regions, f.Region) {
 		return outside(*f, fmt.Sprintf("region %s of account %s is not enabled", f.Region, f.Account)), nil
 	}
+	if why := f.Within(installed.Trusts); why != "" {
+		return choice{Decision: playbook.Decision{Disposition: playbook.Record, Band: f.Band, Reason: why}}, nil
+	}
 	guard, err := setting.ReadGuard(ctx, h.store)
 	if err != nil {
 		return choice{}, err

@@ -784,3 +784,51 @@ func TestEveryEventEndsInADecision(t *testing.T) {
 		}
 	}
 }
+
+// Whoever the installation trusts is no outsider: such a finding is taken down and takes no incident; of several only the outsiders are
+// taken out; and when the trust ends the next copy is acted on.
+func TestTrustedAccess(t *testing.T) {
+	event := func(principal, condition string, public bool) []byte {
+		return fmt.Appendf(nil, `{"version":"0","id":"e1","detail-type":"Access Analyzer Finding","source":"aws.access-analyzer","account":"222222222222","time":"2026-01-15T10:15:02Z","region":"us-east-1","resources":[],"detail":{"id":"aa1","status":"ACTIVE","resourceType":"AWS::SQS::Queue","resource":"arn:aws:sqs:us-east-1:222222222222:clinic-intake","createdAt":"2026-01-15T10:14:00Z","analyzedAt":"2026-01-15T10:14:00Z","updatedAt":"2026-01-15T10:14:00Z","accountId":"222222222222","region":"us-east-1","principal":%s,"action":["sqs:SendMessage"],"condition":%s,"isDeleted":false,"isPublic":%v}}`, principal, condition, public)
+	}
+	trusting := installed()
+	trusting.Trusted = setting.Trusted{Accounts: []string{"333333333333"}, Organization: "o-abcdefghij"}
+	for name, c := range map[string]struct {
+		event []byte
+		set   setting.Installed
+		want  incident.Disposition
+		whom  string
+	}{
+		"nobody trusted":           {event(`{"AWS":"333333333333"}`, `{}`, false), installed(), incident.Respond, "333333333333"},
+		"a trusted account":        {event(`{"AWS":"arn:aws:iam::333333333333:role/reader"}`, `{}`, false), trusting, incident.Record, ""},
+		"our own account":          {event(`{"AWS":"222222222222"}`, `{}`, false), installed(), incident.Record, ""},
+		"another one":              {event(`{"AWS":"444455556666"}`, `{}`, false), trusting, incident.Respond, "444455556666"},
+		"everybody":                {event(`{"AWS":"*"}`, `{}`, true), trusting, incident.Respond, "*"},
+		"of the organization":      {event(`{"AWS":"*"}`, `{"aws:PrincipalOrgID":"o-abcdefghij"}`, false), trusting, incident.Record, ""},
+		"of another organization":  {event(`{"AWS":"*"}`, `{"aws:PrincipalOrgID":"o-klmnopqrst"}`, false), trusting, incident.Respond, "*"},
+		"by another condition":     {event(`{"AWS":"*"}`, `{"aws:SecureTransport":"o-abcdefghij"}`, true), trusting, incident.Respond, "*"},
+		"an account and everybody": {event(`{"AWS":"333333333333","Federated":"accounts.google.com"}`, `{}`, false), trusting, incident.Respond, "Federated:accounts.google.com"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.settings = setting.Fixed(c.set)
+			d := w.classify(t, c.event, "one")
+			if d.Disposition != c.want {
+				t.Fatalf("%s (%s), want %s", d.Disposition, d.Reason, c.want)
+			}
+			if c.want == incident.Record {
+				if !strings.Contains(d.Reason, "whoever has access is trusted") {
+					t.Errorf("reason %q", d.Reason)
+				}
+				w.settings = setting.Fixed(setting.Installed{Accounts: []setting.Account{{ID: "222222222222", Regions: []string{"us-east-1"}}}, Playbook: setting.Playbook{Source: "builtin"}})
+				if again := w.classify(t, c.event, "two"); c.set.Trusted.Organization != "" && again.Disposition != incident.Respond {
+					t.Errorf("once nobody is trusted any more: %s (%s)", again.Disposition, again.Reason)
+				}
+				return
+			}
+			if got := d.Plan.Contain[0]; got.Action != "remove-external-access" || got.With["principal"] != c.whom {
+				t.Errorf("plan %+v", d.Plan)
+			}
+		})
+	}
+}

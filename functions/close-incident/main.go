@@ -117,14 +117,7 @@ func (h handler) write(m *ledger.Incident, in incident.CloseRequest, j judgement
 // override asks people about what the guard refused in this execution and nothing has contained since. It gives the number of
 // the approval, 0 for none.
 func (h handler) override(ctx context.Context, in incident.CloseRequest, meta ledger.Incident) (int, error) {
-	var refused []incident.Result
-	for k, r := range outcome.ByKey(meta.Plan, in.Contain) {
-		if r.Outcome == incident.Refused && meta.Outcomes[k].Outcome == incident.Refused {
-			refused = append(refused, r)
-		}
-	}
-	slices.SortFunc(refused, func(a, b incident.Result) int { return cmp.Compare(a.Step, b.Step) })
-	held := approval.Refused(meta.Plan.Contain, refused)
+	held := approval.Refused(meta.Plan.Contain, turnedDown(in, meta))
 	if len(held) == 0 {
 		return 0, nil
 	}
@@ -143,8 +136,27 @@ func (h handler) override(ctx context.Context, in incident.CloseRequest, meta le
 	return a.Number, err
 }
 
-// tell writes the timeline, once, and lets the team know when people decided against destroying, or not at all.
+// turnedDown gives what was refused in this execution and nothing has contained since.
+func turnedDown(in incident.CloseRequest, meta ledger.Incident) []incident.Result {
+	var out []incident.Result
+	for k, r := range outcome.ByKey(meta.Plan, in.Contain) {
+		if r.Outcome == incident.Refused && meta.Outcomes[k].Outcome == incident.Refused {
+			out = append(out, r)
+		}
+	}
+	slices.SortFunc(out, func(a, b incident.Result) int { return cmp.Compare(a.Step, b.Step) })
+	return out
+}
+
+// tell writes the timeline, once, and lets the team know when people decided against destroying, or not at all, and when a person has
+// to do what nobody can let Firebreak do.
 func (h handler) tell(ctx context.Context, in incident.CloseRequest, meta ledger.Incident, j judgement) error {
+	hand := slices.DeleteFunc(turnedDown(in, meta), func(r incident.Result) bool { return r.Override != "" })
+	if len(hand) > 0 && meta.Episode == in.Incident.Episode && meta.Status != incident.Closed {
+		if _, err := h.topic.Once(ctx, h.store, meta.ID, meta.Episode, "by-hand", channel.ByHand(meta, hand)); err != nil {
+			return err
+		}
+	}
 	if in.Ending == incident.EndApprovalRejected || in.Ending == incident.EndApprovalExpired {
 		all, err := approval.List(ctx, h.store, in.Incident.ID)
 		if err != nil {

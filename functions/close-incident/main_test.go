@@ -222,7 +222,11 @@ func TestEndingsThatAreNot(t *testing.T) {
 			if n := w.count("APPROVAL#"); n != tt.overrides {
 				t.Errorf("%d overrides, not %d", n, tt.overrides)
 			}
-			if len(w.sent) != 2*tt.overrides {
+			messages := 2 * tt.overrides
+			if tt.golden == "refused-for-all" {
+				messages++ // what a person has to do
+			}
+			if len(w.sent) != messages {
 				t.Errorf("%d messages for %d overrides and two approvers", len(w.sent), tt.overrides)
 			}
 			if n := w.count("EVENT#"); n != 1 {
@@ -390,5 +394,25 @@ func golden(t *testing.T, name string, got any) {
 	}
 	if d := cmp.Diff(string(want), b.String()); d != "" {
 		t.Errorf("%s differs:\n%s", file, d)
+	}
+}
+
+// What nobody can set aside is told in full, once: the edit that an action has prepared is for a person to make.
+func TestWhatAPersonHasToDoIsToldInFull(t *testing.T) {
+	edit := "a person has to take 444455556666 out of it. With: aws kms put-key-policy --policy DOCUMENT. DOCUMENT is then: " + strings.Repeat(`{"Sid":"Owner"},`, 100)
+	hand := result(revoke, incident.Refused)
+	hand.Reason = edit
+	w := newWorld(t, both)
+	for range 2 {
+		_, err := w.h.handle(t.Context(), request(incident.EndContained, list{result(isolate, incident.Applied), hand, result(tell, incident.Applied)}))
+		if !fault.Is(err, fault.Incomplete) {
+			t.Fatal(err)
+		}
+	}
+	if len(w.sent) != 1 || !strings.Contains(*w.sent[0].Message, edit) || !strings.Contains(*w.sent[0].Subject, "a person has to act") {
+		t.Errorf("sent %d: %+v", len(w.sent), w.sent)
+	}
+	if w.count("APPROVAL#") != 0 {
+		t.Error("people were asked to set aside what nobody can")
 	}
 }

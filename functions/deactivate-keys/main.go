@@ -33,6 +33,7 @@ import (
 
 // reads are the calls that look, made as the Read role.
 type reads interface {
+	GetUser(context.Context, *iam.GetUserInput, ...func(*iam.Options)) (*iam.GetUserOutput, error)
 	ListAccessKeys(context.Context, *iam.ListAccessKeysInput, ...func(*iam.Options)) (*iam.ListAccessKeysOutput, error)
 }
 
@@ -154,6 +155,23 @@ func (d deactivation) NeedsForce(c action.Call) string {
 	return "the key was publicly exposed: whoever copied it could use it again, so make a new one instead"
 }
 
+// Tags are the user's.
+func (d deactivation) Tags(ctx context.Context, c action.Call) (map[string]string, error) {
+	name, err := principal.Of(c.Target, principal.User)
+	if err != nil {
+		return nil, nil // who is no user is refused when the keys are read
+	}
+	api, err := d.reads(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	out, err := api.GetUser(ctx, &iam.GetUserInput{UserName: &name})
+	if err != nil {
+		return nil, principal.Said(err, "read user %s", name)
+	}
+	return principal.Tags(out.User.Tags), nil
+}
+
 func (d deactivation) Notes(c action.Call, s action.State) []string {
 	notes := []string{"sessions that were taken with a key outlive it: up to 36 hours, unless the user is denied"}
 	if id := c.With["keyId"]; id != "" && !strings.HasPrefix(id, "ASIA") && s[id+suffix] == "" {
@@ -176,7 +194,7 @@ func main() {
 func wired(store ledger.Store, people teller, access account.Access) deactivation {
 	return deactivation{
 		reads: func(ctx context.Context, c action.Call) (reads, error) {
-			cfg, err := access.Config(ctx, account.Read, c.Scope(), account.Statement{Actions: []string{"iam:ListAccessKeys"}, Resources: principal.Looking(c.Target)})
+			cfg, err := access.Config(ctx, account.Read, c.Scope(), account.Statement{Actions: []string{"iam:GetUser", "iam:ListAccessKeys"}, Resources: principal.Looking(c.Target)})
 			return iam.NewFromConfig(cfg), err
 		},
 		changes: func(ctx context.Context, c action.Call) (changes, error) {

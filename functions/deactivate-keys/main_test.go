@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"firebreak/lib/action"
@@ -40,6 +41,7 @@ func TestMain(m *testing.M) {
 type fake struct {
 	gone   bool
 	keys   map[string]types.StatusType
+	tags   map[string]string
 	denied string // the key that may not be changed, or the call
 	writes int
 }
@@ -67,6 +69,17 @@ func (f *fake) ListAccessKeys(_ context.Context, in *iam.ListAccessKeysInput, _ 
 	}
 	if at+1 < len(ids) {
 		out.IsTruncated, out.Marker = true, aws.String(ids[at+1])
+	}
+	return out, nil
+}
+
+func (f *fake) GetUser(_ context.Context, in *iam.GetUserInput, _ ...func(*iam.Options)) (*iam.GetUserOutput, error) {
+	if f.gone || *in.UserName != "export" {
+		return nil, &types.NoSuchEntityException{}
+	}
+	out := &iam.GetUserOutput{User: &types.User{UserName: in.UserName}}
+	for k, v := range f.tags {
+		out.User.Tags = append(out.User.Tags, types.Tag{Key: &k, Value: &v})
 	}
 	return out, nil
 }
@@ -118,6 +131,7 @@ func TestOutcomes(t *testing.T) {
 		"denied":             {user: func(f *fake) { f.denied = one }, fault: fault.Denied, keys: keys{one: on, two: off}},
 		"denied to look":     {user: func(f *fake) { f.denied = "ListAccessKeys" }, fault: fault.Denied, keys: keys{one: on, two: on}},
 		"root":               {target: "arn:aws:iam::222222222222:root", want: incident.Refused, keys: keys{one: on, two: on}},
+		"protected by tag":   {user: func(f *fake) { f.tags = map[string]string{"firebreak:protected": "true"} }, want: incident.Refused, keys: keys{one: on, two: on}},
 		"a role":             {target: "arn:aws:iam::222222222222:role/clinic-web", fault: fault.BadInput, keys: keys{one: on, two: on}},
 		"protected": {
 			with: named(one), guard: func(g *setting.Guard) { g.Protected = []string{"arn:aws:iam::222222222222:user/billing/*"} },
@@ -215,6 +229,37 @@ func TestUndoOfAnExposedKeyTakesForce(t *testing.T) {
 	req.Force = true
 	if got := w.Must(req); got.Outcome != incident.Restored || f.keys[one] != types.StatusTypeActive {
 		t.Errorf("forced undo is %s, key %s", got.Outcome, f.keys[one])
+	}
+}
+
+// Of two incidents the one that knows that the key was exposed may leave first: the key still comes back by force only.
+func TestAnExposedKeyStaysDeadWhoeverLeavesLast(t *testing.T) {
+	const second = "INC-VEPYW46KHAZJUHQC"
+	exposed := map[string]string{"keyId": one, "exposed": "true"}
+	f := newFake()
+	w := newWorld(t, f)
+	w.Must(w.Request(incident.Apply, first, user, exposed))
+	w.Must(w.Request(incident.Apply, second, user, named(one)))
+	if got := w.Must(w.Request(incident.Undo, first, user, exposed)); got.Outcome != incident.Held {
+		t.Fatalf("first undo is %s", got.Outcome)
+	}
+	for _, mode := range []incident.Mode{incident.LookUndo, incident.Undo} {
+		got := w.Must(w.Request(mode, second, user, named(one)))
+		if got.Outcome != incident.Drifted || f.keys[one] != types.StatusTypeInactive || !strings.Contains(strings.Join(got.Changes, " "), "publicly exposed") {
+			t.Errorf("%s of the last one is %s %q, key %s", mode, got.Outcome, got.Changes, f.keys[one])
+		}
+	}
+	req := w.Request(incident.Undo, second, user, named(one))
+	req.Force = true
+	if got := w.Must(req); got.Outcome != incident.Restored || f.keys[one] != types.StatusTypeActive {
+		t.Errorf("forced, it is %s, key %s", got.Outcome, f.keys[one])
+	}
+	// What was forced is over: a later incident is released as any other.
+	w.Guard(func(g *setting.Guard) { g.ReleasedHours = 0 })
+	if got := w.Must(w.Request(incident.Apply, second, user, named(one))); got.Outcome == incident.Applied {
+		if got := w.Must(w.Request(incident.Undo, second, user, named(one))); got.Outcome != incident.Restored {
+			t.Errorf("later, it is %s %q", got.Outcome, got.Changes)
+		}
 	}
 }
 

@@ -2,7 +2,12 @@
 // while the finding still stands at its source.
 //
 // It deletes the key that the step names (parameter keyId), or all of the user's when none is named; one that is active keeps
-// everything from being deleted, because something may live by it. The second time they are gone and it changes nothing.
+// everything from being deleted, because something may live by it. The second time they are gone and it changes nothing; a run that was
+// broken off between two keys is finished by the next one, which says what was gone already.
+//
+// What AWS Health tells of an exposed key cannot be read again at its source: its API takes a support plan that not every account has. People
+// are told so in the request, decide on the event as it came, and approve that with the rest; what is read again in its place is that Firebreak
+// itself has deactivated the key for this incident and that it has stayed so.
 //
 // Undo: none, which is why two people approve it. What the keys were last used for goes into the record before they go.
 package main
@@ -20,6 +25,7 @@ import (
 	"firebreak/lib/action"
 	"firebreak/lib/boot"
 	"firebreak/lib/fault"
+	"firebreak/lib/finding"
 	"firebreak/lib/ledger"
 	"firebreak/lib/origin"
 	"firebreak/lib/principal"
@@ -54,7 +60,12 @@ type deletion struct {
 	used *sync.Map
 }
 
-const status = "/status"
+const (
+	status = "/status"
+	// source is a field of the identity, so that nobody approves without having been told.
+	source     = "source"
+	unreadable = "AWS Health, which cannot be read again"
+)
 
 // Identity reads whose keys they are, when each was made and whether it is active.
 func (d deletion) Identity(ctx context.Context, c action.Call) (action.State, error) {
@@ -80,6 +91,13 @@ func (d deletion) Identity(ctx context.Context, c action.Call) (action.State, er
 		return nil, principal.Said(err, "read user %s", c.Target.Name())
 	}
 	s := action.State{"userId": aws.ToString(user.User.UserId)}
+	meta, err := ledger.Load[ledger.Incident](ctx, d.store, ledger.IncidentKey(c.Incident.ID))
+	if err != nil {
+		return nil, err
+	}
+	if meta.Value.Finding.Product == finding.Health {
+		s[source] = unreadable
+	}
 	for _, k := range keys {
 		id := aws.ToString(k.AccessKeyId)
 		s[id+"/created"], s[id+status] = aws.ToTime(k.CreateDate).UTC().Format(time.RFC3339), string(k.Status)
@@ -132,20 +150,12 @@ func ids(identity action.State) []string {
 	return out
 }
 
-// Whole counts approved keys that are gone as they were approved.
-func (d deletion) Whole(approved, now action.State) action.State {
-	out := maps.Clone(now)
-	for _, id := range ids(approved) {
-		if _, left := now[id+status]; !left {
-			out[id+"/created"], out[id+status] = approved[id+"/created"], approved[id+status]
-		}
-	}
-	return out
-}
-
 // Destroys says which keys go.
 func (d deletion) Destroys(c action.Call, identity action.State) []string {
 	var out []string
+	if identity[source] != "" {
+		out = append(out, "decide on AWS Health's event as it came (scripts/firebreak show "+c.Incident.ID+"): it cannot be read again at its source; the key is read again instead")
+	}
 	for _, id := range ids(identity) {
 		used, _ := d.used.Load(id)
 		out = append(out, fmt.Sprintf("%s of user %s, made %s, %s, %v: deleted", id, c.Target.Name(), identity[id+"/created"], identity[id+status], used))
@@ -169,7 +179,7 @@ func (d deletion) Evidence(_ context.Context, _ action.Call, identity action.Sta
 // Destroy reads the finding again at its source and deletes the keys. Errors: NotVerified where the finding does not stand any
 // more; nothing is deleted then.
 func (d deletion) Destroy(ctx context.Context, c action.Call, identity action.State) error {
-	if err := origin.Stands(ctx, d.store, c, d.source, func(g gdtypes.Finding) bool { return names(g, c, identity) }); err != nil {
+	if err := d.stands(ctx, c, identity); err != nil {
 		return fmt.Errorf("nothing was destroyed: %w", err)
 	}
 	api, err := d.changes(ctx, c)
@@ -183,6 +193,38 @@ func (d deletion) Destroy(ctx context.Context, c action.Call, identity action.St
 		}
 	}
 	return nil
+}
+
+// stands reads the finding again at its source; for AWS Health, whose findings nobody can read again, that the keys are held inactive for
+// this incident. Errors: NotVerified.
+func (d deletion) stands(ctx context.Context, c action.Call, identity action.State) error {
+	if identity[source] == "" {
+		return origin.Stands(ctx, d.store, c, d.source, func(g gdtypes.Finding) bool { return names(g, c, identity) })
+	}
+	hold, err := ledger.Load[ledger.Hold](ctx, d.store, ledger.HoldKey(c.Target.ARN, "deactivate-keys"))
+	if err != nil {
+		return err
+	}
+	_, ours := hold.Value.Holders[c.Incident.ID]
+	for _, id := range ids(identity) {
+		if !ours || hold.Value.Phase != ledger.Held || hold.Value.After[id+status] != string(types.StatusTypeInactive) {
+			return fault.New(fault.NotVerified, "AWS Health cannot be read again, and %s is not held inactive for %s: redrive deactivate-keys, or delete it by hand", id, c.Incident.ID)
+		}
+	}
+	return nil
+}
+
+// Whole completes the identity by the keys that were approved and are gone: by an earlier run that was broken off, or by somebody else.
+func (d deletion) Whole(approved, now action.State) (action.State, []string) {
+	whole, gone := maps.Clone(now), []string(nil)
+	for _, id := range ids(approved) {
+		if _, there := now[id+status]; there {
+			continue
+		}
+		whole[id+status], whole[id+"/created"] = approved[id+status], approved[id+"/created"]
+		gone = append(gone, id+": was gone already, by an earlier run of this step or by somebody else")
+	}
+	return whole, gone
 }
 
 // names tells whether a finding is about the user, and about the key where both say which; an attack sequence names them by id or ARN.

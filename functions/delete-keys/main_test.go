@@ -344,6 +344,121 @@ func killedAnywhere(t *testing.T, with map[string]string) {
 	}
 }
 
+// A run that dies between two keys: the next one deletes the other, and says that one was gone. A key that is no part of what was approved,
+// or another user, still keeps everything.
+func TestKilledBetweenTwoKeys(t *testing.T) {
+	points, between := 0, 0
+	for {
+		f := newFake()
+		w := newWorld(t, f)
+		req := w.Approve(ask(w, incident.Apply, user, nil))
+		at, err := actiontest.Kill(w, &f.Wire, req, points+1)
+		if at == "" {
+			break
+		}
+		points++
+		if err == nil {
+			t.Errorf("killed at %s: no error", at)
+		}
+		left := len(f.keys)
+		got := w.Must(req)
+		if !got.Verified || got.Outcome != incident.Applied && got.Outcome != incident.Gone || len(f.keys) > 0 {
+			t.Errorf("killed at %s, again: %s (%s) %q, keys %v", at, got.Outcome, got.Reason, got.Changes, f.keys)
+		}
+		if left == 1 {
+			between++
+			if said := strings.Join(got.Changes, "; "); !strings.Contains(said, two+": was gone already") || !strings.Contains(said, one+" of user export") || strings.Contains(said, two+" of user export") {
+				t.Errorf("killed at %s, it says %q", at, said)
+			}
+		}
+	}
+	if points < 10 || between < 2 {
+		t.Errorf("only %d points tried, %d of them between the keys", points, between)
+	}
+	f := newFake()
+	w := newWorld(t, f)
+	req := w.Approve(ask(w, incident.Apply, user, nil))
+	delete(f.keys, one)
+	f.keys["AKIAEXAMPLEEXAMPLE03"] = types.StatusTypeInactive
+	if got := w.Must(req); got.Outcome != incident.Changed || len(f.keys) != 2 {
+		t.Errorf("one gone and another made: %s, keys %v", got.Outcome, f.keys)
+	}
+	f = newFake()
+	w = newWorld(t, f)
+	req = w.Approve(ask(w, incident.Apply, user, nil))
+	delete(f.keys, one)
+	f.userID = "AIDAI44QH8DHBEXAMPLE"
+	if got := w.Must(req); got.Outcome != incident.Changed || len(f.keys) != 1 {
+		t.Errorf("one gone, and another user: %s, keys %v", got.Outcome, f.keys)
+	}
+}
+
+// What AWS Health told cannot be read again: people are told so, approve that, and the key is read again in its place.
+func TestAnExposedKey(t *testing.T) {
+	health := func(w *actiontest.World) {
+		_, err := ledger.Update(t.Context(), w.Store, ledger.IncidentKey(actiontest.Incident), func(it *ledger.Item[ledger.Incident]) error {
+			it.Value.Finding.Product = "aws/health"
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	held := func(w *actiontest.World, id string, h ledger.Hold) {
+		it := ledger.Item[ledger.Hold]{Key: ledger.HoldKey(user, "deactivate-keys"), Value: h}
+		it.Value.Holders = map[string]map[string]string{id: {}}
+		if err := ledger.Save(t.Context(), w.Store, &it); err != nil {
+			t.Fatal(err)
+		}
+	}
+	good := ledger.Hold{Phase: ledger.Held, After: map[string]string{one + status: "Inactive", two + status: "Active"}}
+	for name, c := range map[string]struct {
+		set  func(*actiontest.World)
+		want incident.Outcome
+	}{
+		"held inactive":        {func(w *actiontest.World) { held(w, actiontest.Incident, good) }, incident.Applied},
+		"never deactivated":    {func(*actiontest.World) {}, ""},
+		"for another incident": {func(w *actiontest.World) { held(w, "INC-VEPYW46KHAZJUHQC", good) }, ""},
+		"released": {func(w *actiontest.World) {
+			held(w, actiontest.Incident, ledger.Hold{Phase: ledger.Released, After: good.After})
+		}, ""},
+		"another key was": {func(w *actiontest.World) {
+			held(w, actiontest.Incident, ledger.Hold{Phase: ledger.Held, After: map[string]string{two + status: "Inactive"}})
+		}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFake()
+			f.finding = nil
+			w := newWorld(t, f)
+			req := ask(w, incident.Apply, user, named(one))
+			health(w)
+			c.set(w)
+			look := req
+			look.Mode = incident.Look
+			planned := w.Must(look)
+			if planned.Identity[source] == "" || !strings.Contains(planned.Changes[0], "cannot be read again at its source") {
+				t.Errorf("people are not told: %v %q", planned.Identity, planned.Changes)
+			}
+			got, err := w.Do(w.Approve(req))
+			switch {
+			case c.want == "" && (!fault.Is(err, fault.NotVerified) || len(f.Changed) > 0):
+				t.Errorf("%+v, %v, changed %v", got, err, f.Changed)
+			case c.want != "" && (err != nil || got.Outcome != c.want || f.keys[one] != "" || f.keys[two] == ""):
+				t.Errorf("%+v, %v, keys %v", got, err, f.keys)
+			}
+		})
+	}
+	// Whoever was not told has not approved it.
+	f := newFake()
+	w := newWorld(t, f)
+	req := w.Approve(ask(w, incident.Apply, user, named(one)))
+	health(w)
+	held(w, actiontest.Incident, good)
+	if got := w.Must(req); got.Outcome != incident.Changed || len(f.Changed) > 0 {
+		t.Errorf("approved without being told: %s, changed %v", got.Outcome, f.Changed)
+	}
+}
+
 func TestDenied(t *testing.T) {
 	f := newFake()
 	f.Denied = map[string]bool{"DeleteAccessKey": true}

@@ -77,6 +77,7 @@ type Report struct {
 	Moved   int    `json:"moved"`   // snapshots that are a step further
 	Waiting int    `json:"waiting"` // that AWS is still copying
 	Locked  int    `json:"locked"`  // that are safe now
+	Noted   int    `json:"noted"`   // manifests that were looked at, because something in them was not complete
 	Ignored string `json:"ignored,omitempty"`
 }
 
@@ -87,6 +88,14 @@ func (p preservation) handle(ctx context.Context, e notification) (Report, error
 	if err != nil {
 		return Report{}, err
 	}
+	noted, failed := p.note(ctx, e, in)
+	r, err := p.keep(ctx, e, in)
+	r.Noted = noted
+	return r, errors.Join(failed, err)
+}
+
+// keep brings snapshots a step further on their way to the forensic account.
+func (p preservation) keep(ctx context.Context, e notification, in setting.Installed) (Report, error) {
 	guard, err := setting.ReadGuard(ctx, p.store)
 	switch {
 	case err != nil:

@@ -280,6 +280,34 @@ func TestAFailedCopyIsBegunAgain(t *testing.T) {
 	}
 }
 
+// Without a forensic account, too, the manifest says when each snapshot was complete: by the event, or by the clock.
+func TestTheManifestIsFinished(t *testing.T) {
+	for name, e := range map[string]notification{"the event": event(t, "ebs-snapshots-complete"), "the clock": {}} {
+		w := newWorld(t)
+		w.in.Forensics = setting.Forensics{}
+		pending := []types.Snapshot{w.cloud.snapshots[snap1].Snapshot, w.cloud.snapshots[snap2].Snapshot}
+		for i := range pending {
+			pending[i].State = types.SnapshotStatePending
+		}
+		m := evidence.Manifest{Instance: target, Incident: inc, Partition: "aws", Account: clinic, Region: region}
+		w.must(evidence.Note(t.Context(), w.store, m, pending, w.clock))
+		if got, err := w.do(event(t, "ebs-snapshots-complete", "snap-0f", "snap-0b")); err != nil || got.Noted != 0 {
+			t.Errorf("%s: somebody else's snapshot: %+v, %v", name, got, err)
+		}
+		if got, err := w.do(e); err != nil || got.Noted != 1 {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+		it, err := ledger.Load[evidence.Manifest](t.Context(), w.store, evidence.ManifestKey(target))
+		w.must(err)
+		if it.Value.Waits() || len(it.Value.Snapshots) != 2 || !it.Value.Snapshots[0].Completed.Equal(w.clock) {
+			t.Errorf("%s: %+v", name, it.Value)
+		}
+		if got, err := w.do(e); err != nil || got.Noted != 0 || len(w.cloud.calls) > 0 {
+			t.Errorf("%s, again: %+v, %v, %v", name, got, err, w.cloud.calls)
+		}
+	}
+}
+
 func TestWhatIsNotKept(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*world)

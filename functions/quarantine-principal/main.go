@@ -22,7 +22,6 @@ import (
 	"firebreak/lib/principal"
 	"firebreak/lib/role"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
@@ -205,14 +204,7 @@ func (q quarantine) Tags(ctx context.Context, c action.Call) (map[string]string,
 		return nil, err
 	}
 	list, err := w.tags(ctx, api)
-	if err != nil {
-		return nil, err
-	}
-	tags := map[string]string{}
-	for _, t := range list {
-		tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
-	}
-	return tags, nil
+	return principal.Tags(list), err
 }
 
 // Shared counts the instances that run with a role in the finding's region.

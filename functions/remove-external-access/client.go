@@ -50,3 +50,8 @@ func newClients(cfg aws.Config) clients {
 		ec2.NewFromConfig(cfg), kms.NewFromConfig(cfg), secretsmanager.NewFromConfig(cfg), iam.NewFromConfig(cfg), lambda.NewFromConfig(cfg),
 	}
 }
+
+// ListTagsForResource is SNS's: other services call theirs the same.
+func (c clients) ListTagsForResource(ctx context.Context, in *sns.ListTagsForResourceInput, opts ...func(*sns.Options)) (*sns.ListTagsForResourceOutput, error) {
+	return c.snsClient.ListTagsForResource(ctx, in, opts...)
+}

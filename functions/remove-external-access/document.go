@@ -19,8 +19,8 @@ import (
 type edit struct {
 	// doc is the document without the principal, "" where no statement is left.
 	doc string
-	// out says what goes, a line a statement.
-	out []string
+	// out says what goes, a line a statement; sids are those statements' names.
+	out, sids []string
 	// open are the statements that let the principal in together with everybody: they name somebody else, or nobody.
 	open []string
 }
@@ -44,6 +44,9 @@ func without(doc string, principals ...string) (edit, error) {
 			for _, p := range principals {
 				left, taken := take(s, p)
 				if taken != "" {
+					if sid, _ := list[i]["Sid"].(string); sid != "" && !slices.Contains(e.sids, sid) {
+						e.sids = append(e.sids, sid)
+					}
 					e.out = append(e.out, fmt.Sprintf("%s out of %s (%s)", taken, name, actions(s)))
 				}
 				if s = left; s == nil {

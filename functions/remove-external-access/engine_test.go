@@ -23,8 +23,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 )
 
-func act(store ledger.Store, _ *setting.Installation, access account.Access) action.Containment {
-	return wired(store, access)
+func act(store ledger.Store, inst *setting.Installation, access account.Access) action.Containment {
+	return wired(store, inst, access)
 }
 
 func TestDocumentsOnTheEngine(t *testing.T) {

@@ -5,9 +5,10 @@
 // is shared with. The second time nothing names it and nothing is changed. Its undo puts the earlier document or list back,
 // unless somebody has changed it since.
 //
-// Nobody is locked out: what names the resource's own account, or anybody on the trusted list (parameter trusted, separated
-// by commas), stays. Keys, secrets, functions and roles are never changed: people get the exact edit. So they do where a
-// statement lets everybody in and the finding names somebody.
+// Nobody is locked out: what names the resource's own account, or anybody whom the installation trusts (its own accounts, and the
+// setting trusted), stays. Keys, secrets, functions and roles are never changed: people get the exact edit, ready to be made. So
+// they do where a statement lets everybody in and the finding names somebody, or an organization that is not trusted, and where
+// it is a bucket's ACL that lets somebody in.
 package main
 
 import (
@@ -21,6 +22,7 @@ import (
 	"firebreak/lib/boot"
 	"firebreak/lib/bucket"
 	"firebreak/lib/ledger"
+	"firebreak/lib/setting"
 
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
@@ -38,8 +40,12 @@ type reads interface {
 	functionAPI
 	GetBucketPolicy(context.Context, *s3.GetBucketPolicyInput, ...func(*s3.Options)) (*s3.GetBucketPolicyOutput, error)
 	GetBucketAcl(context.Context, *s3.GetBucketAclInput, ...func(*s3.Options)) (*s3.GetBucketAclOutput, error)
+	GetPublicAccessBlock(context.Context, *s3.GetPublicAccessBlockInput, ...func(*s3.Options)) (*s3.GetPublicAccessBlockOutput, error)
 	GetQueueAttributes(context.Context, *sqs.GetQueueAttributesInput, ...func(*sqs.Options)) (*sqs.GetQueueAttributesOutput, error)
 	GetTopicAttributes(context.Context, *sns.GetTopicAttributesInput, ...func(*sns.Options)) (*sns.GetTopicAttributesOutput, error)
+	ListQueueTags(context.Context, *sqs.ListQueueTagsInput, ...func(*sqs.Options)) (*sqs.ListQueueTagsOutput, error)
+	ListTagsForResource(context.Context, *sns.ListTagsForResourceInput, ...func(*sns.Options)) (*sns.ListTagsForResourceOutput, error)
+	DescribeTags(context.Context, *ec2.DescribeTagsInput, ...func(*ec2.Options)) (*ec2.DescribeTagsOutput, error)
 	DescribeSnapshotAttribute(context.Context, *ec2.DescribeSnapshotAttributeInput, ...func(*ec2.Options)) (*ec2.DescribeSnapshotAttributeOutput, error)
 	DescribeImageAttribute(context.Context, *ec2.DescribeImageAttributeInput, ...func(*ec2.Options)) (*ec2.DescribeImageAttributeOutput, error)
 	GetKeyPolicy(context.Context, *kms.GetKeyPolicyInput, ...func(*kms.Options)) (*kms.GetKeyPolicyOutput, error)
@@ -57,10 +63,16 @@ type changes interface {
 	ModifyImageAttribute(context.Context, *ec2.ModifyImageAttributeInput, ...func(*ec2.Options)) (*ec2.ModifyImageAttributeOutput, error)
 }
 
+// settings say whom the installation trusts.
+type settings interface {
+	Read(context.Context) (setting.Installed, error)
+}
+
 // removal is the action. Owned fields: "policy", which stands for the resource's policy document (label), or "shared with
 // <who>", true for each that a snapshot or image is shared with. The documents themselves are kept in the ledger.
 type removal struct {
 	store   ledger.Store
+	inst    settings
 	reads   func(context.Context, action.Call) (reads, error)
 	changes func(context.Context, action.Call) (changes, error)
 	// seen has the latest view of a target.
@@ -102,8 +114,12 @@ func (r removal) Intent(c action.Call, now action.State) (action.State, error) {
 		return intent, nil
 	}
 	switch {
+	case len(v.listed) > 0:
+		return nil, action.Refuse("%s lets %s in by its ACL, which is no policy: %s. Take that out, best by giving up ACLs altogether. With: aws s3api put-bucket-ownership-controls --bucket %s --ownership-controls Rules=[{ObjectOwnership=BucketOwnerEnforced}]", c.Target.ARN, whom, strings.Join(v.listed, "; "), c.Target.Resource)
 	case len(v.edit.open) > 0:
 		return nil, action.Refuse("%s lets everybody in by %s, and no condition says whom: decide whom it is meant for, and name them there; taking out %s alone would change nothing", c.Target.ARN, strings.Join(v.edit.open, " and "), whom)
+	case len(v.narrow) > 0:
+		return nil, action.Refuse("%s lets %s in, which the installation does not trust: decide whether it is meant, and put it on the trusted list (scripts/deploy hub --trusted) or take it out there", c.Target.ARN, strings.Join(v.narrow, " and "))
 	case v.kind.put == nil:
 		return nil, action.Refuse("%s", v.prepared(c))
 	case v.edit.doc == "" && c.Target.Service == "sns":
@@ -115,7 +131,7 @@ func (r removal) Intent(c action.Call, now action.State) (action.State, error) {
 func (r removal) Contained(c action.Call, s action.State) bool {
 	v := r.view(c)
 	if v.kind.document != nil {
-		return s["policy"] == label(v.doc) && len(v.edit.out) == 0 && len(v.edit.open) == 0
+		return s["policy"] == label(v.doc) && len(v.edit.out)+len(v.edit.open)+len(v.narrow)+len(v.listed) == 0
 	}
 	for f, value := range s {
 		if who := strings.TrimPrefix(f, with); value == "true" && (meant(who, v.outsiders) || who == everyone) {
@@ -176,16 +192,17 @@ func (r removal) Restore(ctx context.Context, c action.Call, now, before action.
 	return k.put(ctx, api, c, doc)
 }
 
-// Tags are those of a bucket. Of other resources none are read: the protected list holds for all.
+// Tags are the resource's. Of what people change themselves none are read.
 func (r removal) Tags(ctx context.Context, c action.Call) (map[string]string, error) {
-	if k, err := kindOf(c); err != nil || !slices.Contains(k.looks, "s3:GetBucketTagging") {
+	k, err := kindOf(c)
+	if err != nil || k.tags == nil {
 		return nil, err
 	}
 	api, err := r.reads(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	return tags(ctx, api, c)
+	return k.tags(ctx, api, c)
 }
 
 func (r removal) Notes(c action.Call, _ action.State) []string {
@@ -204,13 +221,13 @@ func (r removal) Notes(c action.Call, _ action.State) []string {
 
 func main() {
 	b := boot.Load()
-	boot.Start(action.NewSpine(b.Store(), b.Installation()).Containing("remove-external-access", wired(b.Store(), b.Access())))
+	boot.Start(action.NewSpine(b.Store(), b.Installation()).Containing("remove-external-access", wired(b.Store(), b.Installation(), b.Access())))
 }
 
 // wired is the action with the roles of accounts that it takes.
-func wired(store ledger.Store, access account.Access) removal {
+func wired(store ledger.Store, inst *setting.Installation, access account.Access) removal {
 	return removal{
-		store: store,
+		store: store, inst: inst,
 		reads: func(ctx context.Context, c action.Call) (reads, error) {
 			cfg, err := access.Config(ctx, account.Read, c.Scope(), looking(c)...)
 			return newClients(cfg), err

@@ -33,6 +33,7 @@ import (
 	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
+	snstypes "github.com/aws/aws-sdk-go-v2/service/sns/types"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/google/go-cmp/cmp"
@@ -57,6 +58,9 @@ const (
 	theirs   = "arn:aws:iam::444455556666:root"
 	partner  = "333333333333"
 	partners = "arn:aws:iam::333333333333:role/reader"
+	trusted  = "arn:aws:iam::777788889999:role/reader"
+	stranger = "79a59df900b949e55d96a1e698fbacedfd6e09d98eacf8f8d5218e7cd47ef2be"
+	friend   = "c1daexampleaaf850ea79cf0430f33d72579fd1611c97f7ded193374c0b163b6"
 )
 
 func TestMain(m *testing.M) {
@@ -72,6 +76,7 @@ type fake struct {
 	doc    string
 	shared []string
 	acl    []s3types.Grant
+	block  bool // the public access block ignores what the ACL gives everybody
 	tags   map[string]string
 }
 
@@ -142,6 +147,10 @@ func (f *fake) GetBucketTagging(context.Context, *s3.GetBucketTaggingInput, ...f
 	return out, f.look("GetBucketTagging", "s3:GetBucketTagging", "NoSuchBucket")
 }
 
+func (f *fake) GetPublicAccessBlock(context.Context, *s3.GetPublicAccessBlockInput, ...func(*s3.Options)) (*s3.GetPublicAccessBlockOutput, error) {
+	return &s3.GetPublicAccessBlockOutput{PublicAccessBlockConfiguration: &s3types.PublicAccessBlockConfiguration{IgnorePublicAcls: &f.block}}, f.look("GetPublicAccessBlock", "s3:GetBucketPublicAccessBlock", "NoSuchBucket")
+}
+
 func (f *fake) PutBucketPolicy(_ context.Context, in *s3.PutBucketPolicyInput, _ ...func(*s3.Options)) (*s3.PutBucketPolicyOutput, error) {
 	return &s3.PutBucketPolicyOutput{}, f.write("PutBucketPolicy", "s3:PutBucketPolicy", "NoSuchBucket", *in.Policy)
 }
@@ -179,6 +188,26 @@ func (f *fake) SetTopicAttributes(_ context.Context, in *sns.SetTopicAttributesI
 		return nil, actiontest.Answer("InvalidParameter")
 	}
 	return &sns.SetTopicAttributesOutput{}, f.write("SetTopicAttributes", "sns:SetTopicAttributes", "NotFound", *in.AttributeValue)
+}
+
+func (f *fake) ListQueueTags(context.Context, *sqs.ListQueueTagsInput, ...func(*sqs.Options)) (*sqs.ListQueueTagsOutput, error) {
+	return &sqs.ListQueueTagsOutput{Tags: f.tags}, f.look("ListQueueTags", "sqs:ListQueueTags", "")
+}
+
+func (f *fake) ListTagsForResource(context.Context, *sns.ListTagsForResourceInput, ...func(*sns.Options)) (*sns.ListTagsForResourceOutput, error) {
+	out := &sns.ListTagsForResourceOutput{}
+	for k, v := range f.tags {
+		out.Tags = append(out.Tags, snstypes.Tag{Key: &k, Value: &v})
+	}
+	return out, f.look("ListTagsForResource", "sns:ListTagsForResource", "ResourceNotFound")
+}
+
+func (f *fake) DescribeTags(context.Context, *ec2.DescribeTagsInput, ...func(*ec2.Options)) (*ec2.DescribeTagsOutput, error) {
+	out := &ec2.DescribeTagsOutput{}
+	for k, v := range f.tags {
+		out.Tags = append(out.Tags, ec2types.TagDescription{Key: &k, Value: &v})
+	}
+	return out, f.Read("DescribeTags", "ec2:DescribeTags", "*")
 }
 
 func (f *fake) DescribeSnapshotAttribute(context.Context, *ec2.DescribeSnapshotAttributeInput, ...func(*ec2.Options)) (*ec2.DescribeSnapshotAttributeOutput, error) {
@@ -267,7 +296,15 @@ func (f *fake) stands() any {
 	return map[string]any{"policy": label(f.doc), "shared": list}
 }
 
-func newWorld(t *testing.T, f *fake) *actiontest.World {
+// installed looks after one account, and trusts another account, an organization and a canonical user.
+var installed = setting.Installed{
+	Accounts: []setting.Account{{ID: us, Name: "clinic"}}, Hub: "111111111111",
+	Trusted: setting.Trusted{Accounts: []string{"777788889999"}, Organization: "o-trustedtrusted", CanonicalUsers: []string{friend}},
+}
+
+func newWorld(t *testing.T, f *fake) *actiontest.World { return newWorldOf(t, f, installed) }
+
+func newWorldOf(t *testing.T, f *fake, installed setting.Installed) *actiontest.World {
 	r := removal{
 		reads: func(_ context.Context, c action.Call) (reads, error) {
 			return f, actiontest.Session(&f.Looking, looking(c))
@@ -275,7 +312,7 @@ func newWorld(t *testing.T, f *fake) *actiontest.World {
 		changes: func(_ context.Context, c action.Call) (changes, error) {
 			return f, actiontest.Session(&f.Changing, changing(c))
 		},
-		seen: &sync.Map{},
+		inst: setting.Fixed(installed), seen: &sync.Map{},
 	}
 	w := actiontest.New(t, "remove-external-access", late{&r})
 	r.store = w.Store
@@ -289,6 +326,19 @@ func whom(principal string) map[string]string { return map[string]string{"princi
 
 // own is a statement for the resource's own account.
 var own = allow("Owner", `{"AWS":"arn:aws:iam::222222222222:root"}`)
+
+// everybodyOf is a statement for everybody whom a condition takes.
+func everybodyOf(key, value string) string {
+	return fmt.Sprintf(`{"Sid":"Of","Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"*","Condition":{"StringLike":{%q:%q}}}`, key, value)
+}
+
+func tagged(f *fake) { f.tags = map[string]string{"firebreak:protected": "true"} }
+
+func grant(user string) []s3types.Grant {
+	return []s3types.Grant{{Permission: s3types.PermissionRead, Grantee: &s3types.Grantee{Type: s3types.TypeCanonicalUser, ID: &user}}}
+}
+
+var world = []s3types.Grant{{Permission: s3types.PermissionRead, Grantee: &s3types.Grantee{Type: s3types.TypeGroup, URI: aws.String("http://acs.amazonaws.com/groups/global/AllUsers")}}}
 
 func TestOutcomes(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -333,7 +383,23 @@ func TestOutcomes(t *testing.T) {
 		"the world stays open": {doc: []string{allow("World", `"*"`), allow("Them", `{"AWS":"`+theirs+`"}`)}, want: incident.Refused, reason: "everybody in by statement World"},
 		"everybody but one":    {doc: []string{`{"Effect":"Allow","NotPrincipal":{"AWS":"` + partners + `"},"Action":"*","Resource":"*"}`}, want: incident.Refused, reason: "statement 1"},
 		"our own account":      {with: whom("arn:aws:iam::222222222222:role/app"), doc: []string{own}, want: incident.Refused, reason: "nobody is locked out"},
-		"trusted":              {with: map[string]string{"principal": partners, "trusted": "999999999999, " + partner}, doc: []string{allow("Partner", `{"AWS":"`+partners+`"}`)}, want: incident.Refused, reason: "trusted list"},
+		"trusted":              {with: whom(trusted), doc: []string{allow("Trusted", `{"AWS":"`+trusted+`"}`)}, want: incident.Refused, reason: "trusted list"},
+		"our hub":              {with: whom("111111111111"), doc: []string{allow("Hub", `{"AWS":"111111111111"}`)}, want: incident.Refused, reason: "Firebreak's own"},
+		"image, trusted organization": {
+			target: ami, with: whom("arn:aws:organizations::444455556666:organization/o-trustedtrusted"), shared: []string{"arn:aws:organizations::444455556666:organization/o-trustedtrusted"}, want: incident.Refused, reason: "trusted list",
+		},
+		"everybody of an organization that is trusted": {with: whom("*"), doc: []string{own, everybodyOf("aws:PrincipalOrgID", "o-trustedtrusted")}, want: incident.Already},
+		"everybody of another organization":            {with: whom("*"), doc: []string{own, everybodyOf("aws:PrincipalOrgID", "o-otherother1")}, want: incident.Refused, reason: "everybody of o-otherother1 by statement Of"},
+		"everybody of a unit of another":               {with: whom("*"), doc: []string{own, everybodyOf("aws:PrincipalOrgPaths", "o-otherother1/r-ab12/*")}, want: incident.Refused, reason: "o-otherother1"},
+		"everybody of an account that is not trusted":  {with: whom("*"), doc: []string{own, everybodyOf("aws:SourceAccount", them)}, want: incident.Refused, reason: "everybody of 444455556666"},
+		"everybody of our account":                     {with: whom("*"), doc: []string{own, everybodyOf("aws:SourceAccount", us)}, want: incident.Already},
+		"a federation":                                 {with: whom("Federated:accounts.google.com"), target: jobs, doc: []string{own, allow("Web", `{"Federated":"accounts.google.com"}`)}, want: incident.Applied, after: []string{own}},
+		"a federation by a provider of our own":        {with: whom("Federated:arn:aws:iam::222222222222:saml-provider/clinic"), target: role, doc: []string{own, allow("Web", `{"Federated":"arn:aws:iam::222222222222:saml-provider/clinic"}`)}, want: incident.Refused, reason: "Take arn:aws:iam::222222222222:saml-provider/clinic out of statement Web"},
+		"a canonical user":                             {with: whom("CanonicalUser:" + stranger), doc: []string{own, allow("User", `{"CanonicalUser":"`+stranger+`"}`)}, want: incident.Applied, after: []string{own}},
+		"a canonical user by ACL":                      {with: whom("CanonicalUser:" + stranger), doc: []string{own}, set: func(f *fake) { f.acl = grant(stranger) }, want: incident.Refused, reason: "READ for the canonical user " + stranger},
+		"a trusted canonical user":                     {with: whom("CanonicalUser:" + friend), doc: []string{own}, set: func(f *fake) { f.acl = grant(friend) }, want: incident.Refused, reason: "trusted list"},
+		"everybody by ACL":                             {with: whom("*"), doc: []string{own}, set: func(f *fake) { f.acl = world }, want: incident.Refused, reason: "READ for everybody"},
+		"everybody by ACL, out of force":               {with: whom("*"), doc: []string{own}, set: func(f *fake) { f.acl, f.block = world, true }, want: incident.Already},
 		"several": {
 			with: whom(them + ", " + partners + ",arn:aws:iam::222222222222:role/app"), doc: []string{own, allow("Both", `{"AWS":["`+partners+`","`+theirs+`"]}`)}, want: incident.Applied, after: []string{own},
 		},
@@ -341,31 +407,36 @@ func TestOutcomes(t *testing.T) {
 			with: whom(them + ",*"), doc: []string{own, allow("World", `"*"`), allow("Them", `{"AWS":"`+theirs+`"}`)}, want: incident.Applied, after: []string{own},
 		},
 		"one of them trusted": {
-			with: map[string]string{"principal": partners + "," + them, "trusted": partner}, doc: []string{own, allow("Both", `{"AWS":["`+partners+`","`+theirs+`"]}`)},
-			want: incident.Applied, after: []string{own, allow("Both", `{"AWS":"`+partners+`"}`)},
+			with: whom(trusted + "," + them), doc: []string{own, allow("Both", `{"AWS":["`+trusted+`","`+theirs+`"]}`)},
+			want: incident.Applied, after: []string{own, allow("Both", `{"AWS":"`+trusted+`"}`)},
 		},
 		"nobody named":   {with: map[string]string{}, fault: fault.BadInput},
 		"key":            {target: key, doc: []string{own, allow("Them", `{"AWS":"`+theirs+`"}`)}, want: incident.Refused, golden: "refused", reason: "aws kms put-key-policy"},
 		"key, not named": {target: key, doc: []string{own}, want: incident.Already},
 		"secret":         {target: secret, doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, want: incident.Refused, reason: "No statement is left then"},
-		"function":       {target: function, doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, want: incident.Refused, reason: "aws lambda remove-permission"},
+		"function":       {target: function, doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, want: incident.Refused, reason: "aws lambda remove-permission --region us-east-1 --function-name " + function + " --statement-id Them"},
 		"role": {
 			target: role, doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`), own}, want: incident.Refused, reason: "aws iam update-assume-role-policy --role-name partner-access",
 		},
-		"something else":   {target: "arn:aws:rds:us-east-1:222222222222:snapshot:clinic", want: incident.Refused, reason: "does not know how resources of rds"},
-		"gone":             {set: func(f *fake) { f.gone = true }, want: incident.Gone},
-		"queue gone":       {target: jobs, set: func(f *fake) { f.gone = true }, want: incident.Gone},
-		"topic gone":       {target: alerts, set: func(f *fake) { f.gone = true }, want: incident.Gone},
-		"snapshot gone":    {target: snap, set: func(f *fake) { f.gone = true }, want: incident.Gone},
-		"image gone":       {target: ami, set: func(f *fake) { f.gone = true }, want: incident.Gone},
-		"role gone":        {target: role, set: func(f *fake) { f.gone = true }, want: incident.Gone},
-		"denied":           {doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, set: func(f *fake) { f.Denied = map[string]bool{"DeleteBucketPolicy": true} }, fault: fault.Denied},
-		"denied to look":   {set: func(f *fake) { f.Denied = map[string]bool{"GetBucketPolicy": true} }, fault: fault.Denied},
-		"denied to share":  {target: snap, shared: []string{them}, set: func(f *fake) { f.Denied = map[string]bool{"ModifySnapshotAttribute": true} }, fault: fault.Denied},
-		"no policy at all": {set: func(f *fake) { f.doc = "not JSON" }, fault: fault.Unexpected},
-		"protected":        {doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, guard: func(g *setting.Guard) { g.Protected = []string{exports} }, want: incident.Refused},
-		"protected by tag": {doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, set: func(f *fake) { f.tags = map[string]string{"firebreak:protected": "true"} }, want: incident.Refused},
-		"mode plan":        {doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, guard: func(g *setting.Guard) { g.Mode = setting.Plan }, want: incident.Planned},
+		"something else":              {target: "arn:aws:rds:us-east-1:222222222222:snapshot:clinic", want: incident.Refused, reason: "does not know how resources of rds"},
+		"gone":                        {set: func(f *fake) { f.gone = true }, want: incident.Gone},
+		"queue gone":                  {target: jobs, set: func(f *fake) { f.gone = true }, want: incident.Gone},
+		"topic gone":                  {target: alerts, set: func(f *fake) { f.gone = true }, want: incident.Gone},
+		"snapshot gone":               {target: snap, set: func(f *fake) { f.gone = true }, want: incident.Gone},
+		"image gone":                  {target: ami, set: func(f *fake) { f.gone = true }, want: incident.Gone},
+		"role gone":                   {target: role, set: func(f *fake) { f.gone = true }, want: incident.Gone},
+		"denied":                      {doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, set: func(f *fake) { f.Denied = map[string]bool{"DeleteBucketPolicy": true} }, fault: fault.Denied},
+		"denied to look":              {set: func(f *fake) { f.Denied = map[string]bool{"GetBucketPolicy": true} }, fault: fault.Denied},
+		"denied to share":             {target: snap, shared: []string{them}, set: func(f *fake) { f.Denied = map[string]bool{"ModifySnapshotAttribute": true} }, fault: fault.Denied},
+		"no policy at all":            {set: func(f *fake) { f.doc = "not JSON" }, fault: fault.Unexpected},
+		"protected":                   {doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, guard: func(g *setting.Guard) { g.Protected = []string{exports} }, want: incident.Refused},
+		"protected by tag":            {doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, set: func(f *fake) { f.tags = map[string]string{"firebreak:protected": "true"} }, want: incident.Refused},
+		"a queue protected by tag":    {target: jobs, doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, set: tagged, want: incident.Refused, reason: "firebreak:protected=true"},
+		"a topic protected by tag":    {target: alerts, doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, set: tagged, want: incident.Refused, reason: "firebreak:protected=true"},
+		"a snapshot protected by tag": {target: snap, shared: []string{them}, set: tagged, want: incident.Refused, reason: "firebreak:protected=true"},
+		"an image protected by tag":   {target: ami, shared: []string{them}, set: tagged, want: incident.Refused, reason: "firebreak:protected=true"},
+		"tags that cannot be read":    {target: jobs, doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, set: func(f *fake) { f.Denied = map[string]bool{"ListQueueTags": true} }, fault: fault.Denied},
+		"mode plan":                   {doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, guard: func(g *setting.Guard) { g.Mode = setting.Plan }, want: incident.Planned},
 		"put back once": {
 			doc: []string{own, allow("Them", `{"AWS":"`+theirs+`"}`)},
 			set: func(f *fake) {
@@ -453,6 +524,80 @@ func TestThePreparedEditIsExact(t *testing.T) {
 	}
 }
 
+// Whoever is not to be taken out can do afterwards what they could before: in random documents over every kind of resource, for random
+// findings, also ones that name the resource's own account and trusted ones. What asks people instead changes nothing.
+func TestNobodyIsLockedOut(t *testing.T) {
+	const states = 1000
+	rnd := rand.New(rand.NewPCG(17, 4))
+	names := []string{us, "arn:aws:iam::222222222222:root", "arn:aws:iam::222222222222:role/app", trusted, "111111111111", theirs, them, partners, "*"}
+	targets := []string{exports, jobs, alerts, key, secret, function, role}
+	pick := func(most int) []string {
+		var out []string
+		for range 1 + rnd.IntN(most) {
+			out = append(out, names[rnd.IntN(len(names))])
+		}
+		slices.Sort(out)
+		return slices.Compact(out)
+	}
+	// may lists who may do what by a document: statement by statement, since actions and conditions are theirs.
+	may := func(doc string) map[string]bool {
+		out := map[string]bool{}
+		if doc == "" {
+			return out
+		}
+		_, list, err := parse(doc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range list {
+			kinds, _ := s["Principal"].(map[string]any)
+			who := texts(kinds["AWS"])
+			if one, ok := s["Principal"].(string); ok {
+				who = []string{one}
+			}
+			for _, p := range who {
+				out[fmt.Sprintf("%v %v %s", s["Sid"], s["Effect"], canonical(p))] = true
+			}
+		}
+		return out
+	}
+	changed := 0
+	for n := range states {
+		var statements []string
+		for i := range 1 + rnd.IntN(4) {
+			list, _ := json.Marshal(pick(3))
+			statements = append(statements, allow(fmt.Sprintf("S%d", i), `{"AWS":`+string(list)+`}`))
+		}
+		target, named := targets[rnd.IntN(len(targets))], pick(3)
+		f := newFake(target, statements...)
+		w := newWorld(t, f)
+		before := may(f.doc)
+		_, err := w.Do(w.Request(incident.Apply, first, target, whom(strings.Join(named, ","))))
+		if err != nil {
+			t.Fatalf("state %d: %v", n, err)
+		}
+		if len(f.Changed) > 0 {
+			changed++
+		}
+		out := slices.DeleteFunc(slices.Clone(named), func(p string) bool { return accountOf(p) == us || installed.Trusts(p) != "" })
+		after := may(f.doc)
+		for right := range before {
+			who := right[strings.LastIndex(right, " ")+1:]
+			meant := slices.ContainsFunc(out, func(p string) bool { return canonical(p) == who })
+			if !after[right] && !meant {
+				t.Errorf("state %d: %q lost its place in %s, named were %q\nbefore %s\nafter  %s", n, right, target, named, policy(statements...), f.doc)
+			}
+		}
+		if !slices.Contains([]string{exports, jobs, alerts}, target) && len(f.Changed) > 0 {
+			t.Errorf("state %d: %s was changed", n, target)
+		}
+	}
+	t.Logf("%d states, %d changed", states, changed)
+	if changed < states/10 {
+		t.Errorf("only %d of %d states were changed: the test proves little", changed, states)
+	}
+}
+
 func TestConditions(t *testing.T) {
 	public := func(condition string) string {
 		return `{"Sid":"S","Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"*","Condition":` + condition + `}`
@@ -535,6 +680,7 @@ func TestGrantsByACLAreSaid(t *testing.T) {
 		{Permission: s3types.PermissionFullControl, Grantee: &s3types.Grantee{Type: s3types.TypeCanonicalUser, ID: aws.String("owner")}},
 		{Permission: s3types.PermissionRead, Grantee: &s3types.Grantee{Type: s3types.TypeGroup, URI: aws.String("http://acs.amazonaws.com/groups/global/AllUsers")}},
 		{Permission: s3types.PermissionWrite, Grantee: &s3types.Grantee{Type: s3types.TypeCanonicalUser, ID: aws.String("79a59df900b949e5")}},
+		{Permission: s3types.PermissionRead, Grantee: &s3types.Grantee{Type: s3types.TypeCanonicalUser, ID: aws.String(friend)}},
 	}
 	w := newWorld(t, f)
 	want := []string{

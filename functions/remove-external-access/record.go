@@ -2,13 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"firebreak/lib/action"
-	"firebreak/lib/bucket"
 	"firebreak/lib/fault"
 	"firebreak/lib/ledger"
 
@@ -17,31 +16,18 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 )
 
-// document is a policy document in the ledger: RES#<arn> / DOCUMENT#<digest>. States carry its label, since documents are too
-// long for them.
-type document struct {
-	Text string `json:"text"`
-}
-
+// documentKey is where a policy document stands in the ledger. States carry its label, since documents are too long for them.
 func documentKey(c action.Call, label string) ledger.Key {
 	digest, _, _ := strings.Cut(label, " ")
-	return ledger.Key{PK: "RES#" + c.Target.ARN, SK: "DOCUMENT#" + digest}
+	return ledger.DocumentKey(c.Target.ARN, digest)
 }
 
-// keep writes a document down before it is changed. What is kept already means the same.
+// keep writes a document down before it is changed.
 func (r removal) keep(ctx context.Context, c action.Call, doc string) error {
 	if doc == "" {
 		return nil
 	}
-	it, err := ledger.Load[document](ctx, r.store, documentKey(c, label(doc)))
-	if err != nil || it.Exists() {
-		return err
-	}
-	it.Value.Text = doc
-	if err := ledger.Save(ctx, r.store, &it); !errors.Is(err, ledger.ErrConflict) {
-		return err
-	}
-	return nil // somebody kept it meanwhile
+	return ledger.Keep(ctx, r.store, documentKey(c, label(doc)), doc)
 }
 
 // kept gives the document of a label. Errors: a refusal where it is not on record.
@@ -49,7 +35,7 @@ func (r removal) kept(ctx context.Context, c action.Call, of string) (string, er
 	if of == "" {
 		return "", nil
 	}
-	it, err := ledger.Load[document](ctx, r.store, documentKey(c, of))
+	it, err := ledger.Load[ledger.Document](ctx, r.store, documentKey(c, of))
 	if err != nil {
 		return "", err
 	}
@@ -59,27 +45,38 @@ func (r removal) kept(ctx context.Context, c action.Call, of string) (string, er
 	return it.Value.Text, nil
 }
 
-// grants says whom a bucket's ACL lets in besides its owner: that is no policy, and other actions are for it.
-func grants(ctx context.Context, api reads, c action.Call) []string {
+// grants says whom a bucket's ACL lets in besides its owner, which no policy does: listed are those who are among the outsiders, notes is
+// the rest of it that other actions or people are for.
+func grants(ctx context.Context, api reads, c action.Call, outsiders []string, trusts func(string) string) (listed, notes []string) {
 	acl, err := api.GetBucketAcl(ctx, &s3.GetBucketAclInput{Bucket: &c.Target.Resource, ExpectedBucketOwner: &c.Target.Account})
 	if err != nil {
-		return []string{fmt.Sprintf("the bucket's ACL could not be read (%s)", fault.NameOf(err))}
+		return nil, []string{fmt.Sprintf("the bucket's ACL could not be read (%s)", fault.NameOf(err))}
 	}
-	var out []string
 	for _, g := range acl.Grants {
 		switch {
 		case g.Grantee == nil:
 		case strings.HasSuffix(aws.ToString(g.Grantee.URI), "/global/AllUsers"), strings.HasSuffix(aws.ToString(g.Grantee.URI), "/global/AuthenticatedUsers"):
-			out = append(out, fmt.Sprintf("the bucket's ACL gives everybody %s: block-public-access takes that out of force", g.Permission))
+			if slices.Contains(outsiders, everybody) && !ignored(ctx, api, c) {
+				listed = append(listed, fmt.Sprintf("%s for everybody (block-public-access takes that out of force)", g.Permission))
+				continue
+			}
+			notes = append(notes, fmt.Sprintf("the bucket's ACL gives everybody %s: block-public-access takes that out of force", g.Permission))
 		case g.Grantee.Type == types.TypeCanonicalUser && (acl.Owner == nil || aws.ToString(g.Grantee.ID) != aws.ToString(acl.Owner.ID)):
-			out = append(out, fmt.Sprintf("the bucket's ACL gives %s to the canonical user %s, whose account nobody can tell: look whose it is", g.Permission, aws.ToString(g.Grantee.ID)))
+			switch user := aws.ToString(g.Grantee.ID); {
+			case slices.Contains(outsiders, user):
+				listed = append(listed, fmt.Sprintf("%s for the canonical user %s", g.Permission, user))
+			case trusts(user) == "":
+				notes = append(notes, fmt.Sprintf("the bucket's ACL gives %s to the canonical user %s, whose account nobody can tell: look whose it is", g.Permission, user))
+			}
 		}
 	}
-	return out
+	return listed, notes
 }
 
-func tags(ctx context.Context, api reads, c action.Call) (map[string]string, error) {
-	return bucket.Tags(ctx, api, c.Target)
+// ignored tells whether the bucket's public access block takes what its ACL gives everybody out of force. What cannot be read does not.
+func ignored(ctx context.Context, api reads, c action.Call) bool {
+	out, err := api.GetPublicAccessBlock(ctx, &s3.GetPublicAccessBlockInput{Bucket: &c.Target.Resource, ExpectedBucketOwner: &c.Target.Account})
+	return err == nil && out.PublicAccessBlockConfiguration != nil && aws.ToBool(out.PublicAccessBlockConfiguration.IgnorePublicAcls)
 }
 
 // decoded gives a document as IAM writes it: percent-encoded.

@@ -33,8 +33,10 @@ type kind struct {
 	document func(context.Context, reads, action.Call) (string, error)
 	// put writes the policy, "" to have none; nil where people have to.
 	put func(context.Context, changes, action.Call, string) error
-	// command is how people write it; of what people have to write.
-	command func(action.Call) string
+	// command is how people make the edit; of what people have to write.
+	command func(action.Call, edit) string
+	// tags reads the resource's tags; nil where nothing is ever changed. Errors: ErrGone.
+	tags func(context.Context, reads, action.Call) (map[string]string, error)
 	// shared reads with whom it is shared. Errors: ErrGone.
 	shared func(context.Context, reads, action.Call) ([]string, error)
 	// share shares it, or ends that.
@@ -77,10 +79,29 @@ func resource(c action.Call) string {
 	return c.Target.ARN
 }
 
+// described reads the tags of a snapshot or an image; one that does not exist has none.
+func described(ctx context.Context, api reads, c action.Call) (map[string]string, error) {
+	tags := map[string]string{}
+	for pages := ec2.NewDescribeTagsPaginator(api, &ec2.DescribeTagsInput{Filters: []types.Filter{{Name: aws.String("resource-id"), Values: []string{c.Target.Name()}}}}); pages.HasMorePages(); {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("read the tags of %s: %w", c.Target.ARN, err)
+		}
+		for _, t := range page.Tags {
+			tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
+		}
+	}
+	return tags, nil
+}
+
 // looking are the statements of a session that looks.
 func looking(c action.Call) []account.Statement {
 	k, _ := kindOf(c) // what is of none has been refused before a session is taken
-	return []account.Statement{{Actions: k.looks, Resources: []string{resource(c)}}}
+	all := []account.Statement{{Actions: k.looks, Resources: []string{resource(c)}}}
+	if c.Target.Service == "ec2" {
+		all = append(all, account.Statement{Actions: []string{"ec2:DescribeTags"}, Resources: []string{"*"}}) // no resource level
+	}
+	return all
 }
 
 // changing are those of one that changes.
@@ -101,8 +122,11 @@ func gone(err error, c action.Call, doing string, codes ...string) error {
 }
 
 var buckets = kind{
-	looks:   []string{"s3:GetBucketPolicy", "s3:GetBucketAcl", "s3:GetBucketTagging"},
+	looks:   []string{"s3:GetBucketPolicy", "s3:GetBucketAcl", "s3:GetBucketPublicAccessBlock", "s3:GetBucketTagging"},
 	changes: []string{"s3:PutBucketPolicy", "s3:DeleteBucketPolicy"},
+	tags: func(ctx context.Context, api reads, c action.Call) (map[string]string, error) {
+		return bucket.Tags(ctx, api, c.Target)
+	},
 	document: func(ctx context.Context, api reads, c action.Call) (string, error) {
 		out, err := api.GetBucketPolicy(ctx, &s3.GetBucketPolicyInput{Bucket: &c.Target.Resource, ExpectedBucketOwner: &c.Target.Account})
 		if bucket.Answered(err, "NoSuchBucketPolicy") {
@@ -129,8 +153,19 @@ var buckets = kind{
 const noQueue = "AWS.SimpleQueueService.NonExistentQueue"
 
 var queues = kind{
-	looks:   []string{"sqs:GetQueueUrl", "sqs:GetQueueAttributes"},
+	looks:   []string{"sqs:GetQueueUrl", "sqs:GetQueueAttributes", "sqs:ListQueueTags"},
 	changes: []string{"sqs:GetQueueUrl", "sqs:SetQueueAttributes"},
+	tags: func(ctx context.Context, api reads, c action.Call) (map[string]string, error) {
+		url, err := queue(ctx, api, c)
+		if err != nil {
+			return nil, err
+		}
+		out, err := api.ListQueueTags(ctx, &sqs.ListQueueTagsInput{QueueUrl: &url})
+		if err != nil {
+			return nil, gone(err, c, "read the tags", noQueue, "QueueDoesNotExist")
+		}
+		return out.Tags, nil
+	},
 	document: func(ctx context.Context, api reads, c action.Call) (string, error) {
 		url, err := queue(ctx, api, c)
 		if err != nil {
@@ -166,8 +201,19 @@ func queue(ctx context.Context, api queueAPI, c action.Call) (string, error) {
 }
 
 var topics = kind{
-	looks:   []string{"sns:GetTopicAttributes"},
+	looks:   []string{"sns:GetTopicAttributes", "sns:ListTagsForResource"},
 	changes: []string{"sns:SetTopicAttributes"},
+	tags: func(ctx context.Context, api reads, c action.Call) (map[string]string, error) {
+		out, err := api.ListTagsForResource(ctx, &sns.ListTagsForResourceInput{ResourceArn: &c.Target.ARN})
+		if err != nil {
+			return nil, gone(err, c, "read the tags", "NotFound", "NotFoundException", "ResourceNotFound", "ResourceNotFoundException")
+		}
+		tags := map[string]string{}
+		for _, t := range out.Tags {
+			tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
+		}
+		return tags, nil
+	},
 	document: func(ctx context.Context, api reads, c action.Call) (string, error) {
 		out, err := api.GetTopicAttributes(ctx, &sns.GetTopicAttributesInput{TopicArn: &c.Target.ARN})
 		if err != nil {
@@ -196,6 +242,7 @@ const everyone = "all"
 var snapshots = kind{
 	looks:   []string{"ec2:DescribeSnapshotAttribute"},
 	changes: []string{"ec2:ModifySnapshotAttribute"},
+	tags:    described,
 	shared: func(ctx context.Context, api reads, c action.Call) ([]string, error) {
 		out, err := api.DescribeSnapshotAttribute(ctx, &ec2.DescribeSnapshotAttributeInput{SnapshotId: aws.String(c.Target.Name()), Attribute: types.SnapshotAttributeNameCreateVolumePermission})
 		if err != nil {
@@ -229,6 +276,7 @@ var snapshots = kind{
 var images = kind{
 	looks:   []string{"ec2:DescribeImageAttribute"},
 	changes: []string{"ec2:ModifyImageAttribute"},
+	tags:    described,
 	shared: func(ctx context.Context, api reads, c action.Call) ([]string, error) {
 		out, err := api.DescribeImageAttribute(ctx, &ec2.DescribeImageAttributeInput{ImageId: aws.String(c.Target.Name()), Attribute: types.ImageAttributeNameLaunchPermission})
 		if err != nil {
@@ -276,7 +324,7 @@ var (
 			}
 			return aws.ToString(out.Policy), nil
 		},
-		command: func(c action.Call) string {
+		command: func(c action.Call, _ edit) string {
 			return fmt.Sprintf("aws kms put-key-policy --region %s --key-id %s --policy-name default --policy DOCUMENT (and look at aws kms list-grants too)", c.Target.Region, c.Target.ARN)
 		},
 	}
@@ -289,7 +337,7 @@ var (
 			}
 			return aws.ToString(out.ResourcePolicy), nil
 		},
-		command: func(c action.Call) string {
+		command: func(c action.Call, _ edit) string {
 			return fmt.Sprintf("aws secretsmanager put-resource-policy --region %s --secret-id %s --resource-policy DOCUMENT", c.Target.Region, c.Target.ARN)
 		},
 	}
@@ -305,8 +353,12 @@ var (
 			}
 			return aws.ToString(out.Policy), nil
 		},
-		command: func(c action.Call) string {
-			return fmt.Sprintf("aws lambda remove-permission --region %s --function-name %s --statement-id SID", c.Target.Region, c.Target.ARN)
+		command: func(c action.Call, e edit) string {
+			var all []string
+			for _, sid := range e.sids {
+				all = append(all, fmt.Sprintf("aws lambda remove-permission --region %s --function-name %s --statement-id %s", c.Target.Region, c.Target.ARN, sid))
+			}
+			return strings.Join(all, " && ")
 		},
 	}
 	roles = kind{
@@ -318,7 +370,7 @@ var (
 			}
 			return decoded(aws.ToString(out.Role.AssumeRolePolicyDocument)), nil
 		},
-		command: func(c action.Call) string {
+		command: func(c action.Call, _ edit) string {
 			return fmt.Sprintf("aws iam update-assume-role-policy --role-name %s --policy-document DOCUMENT", c.Target.Name())
 		},
 	}

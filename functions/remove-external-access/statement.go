@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -44,7 +45,7 @@ func anyone(p any) bool {
 }
 
 // public tells whether a statement lets everybody in and no condition says whom.
-func public(s map[string]any) bool { return anyone(s["Principal"]) && !narrowed(s["Condition"]) }
+func public(s map[string]any) bool { return anyone(s["Principal"]) && !conditioned(s["Condition"]) }
 
 // drop gives the statement without the principals that are meant, nil where none is left.
 func drop(s map[string]any, meant func(kind, value string) bool) map[string]any {
@@ -89,8 +90,8 @@ func positive(operator string) bool {
 	return slices.Contains([]string{"StringEquals", "StringEqualsIgnoreCase", "StringLike", "ArnEquals", "ArnLike"}, operator)
 }
 
-// narrowed tells whether a condition says who may come.
-func narrowed(condition any) bool {
+// conditioned tells whether a condition says who may come.
+func conditioned(condition any) bool {
 	operators, _ := condition.(map[string]any)
 	for operator, v := range operators {
 		keys, _ := v.(map[string]any)
@@ -110,9 +111,65 @@ func narrowed(condition any) bool {
 	return false
 }
 
-// loose tells whether a value stands for anything: a wildcard or a variable, unless it is an ARN of one certain account.
+// organizations are the keys among where whose values begin with an organization's id.
+var organizations = []string{"aws:principalorgid", "aws:principalorgpaths", "aws:sourceorgid", "aws:sourceorgpaths"}
+
+// narrowed says which statements of a document let everybody in who belongs to an organization or an account that trusts knows
+// nothing of. A statement that one of its conditions narrows to those that are trusted is none of them.
+func narrowed(doc string, trusts func(string) string) []string {
+	if doc == "" {
+		return nil
+	}
+	_, list, err := parse(doc)
+	if err != nil {
+		return nil // what is no policy was said before
+	}
+	var out []string
+	for i, s := range list {
+		if s["Effect"] != "Allow" || !anyone(s["Principal"]) || public(s) {
+			continue
+		}
+		if foreign := strangers(s["Condition"], trusts); len(foreign) > 0 {
+			out = append(out, fmt.Sprintf("everybody of %s by %s", strings.Join(foreign, ", "), nameOf(i, s)))
+		}
+	}
+	return out
+}
+
+// strangers are the organizations and accounts that a condition lets in and trusts knows nothing of; none where another key keeps them out.
+func strangers(condition any, trusts func(string) string) []string {
+	operators, _ := condition.(map[string]any)
+	var out []string
+	for _, operator := range slices.Sorted(maps.Keys(operators)) {
+		keys, _ := operators[operator].(map[string]any)
+		for _, key := range slices.Sorted(maps.Keys(keys)) {
+			small, values := strings.ToLower(key), texts(keys[key])
+			var of func(string) string
+			switch {
+			case !positive(operator) || len(values) == 0 || slices.ContainsFunc(values, loose):
+				continue
+			case slices.Contains(organizations, small):
+				of = func(v string) string { v, _, _ = strings.Cut(v, "/"); return v }
+			case slices.Contains(whose, small):
+				of = ownerOf
+			default:
+				return nil // a network, an access point: it says whom in its own way
+			}
+			foreign := slices.DeleteFunc(values, func(v string) bool { return of(v) == "" || trusts(of(v)) != "" })
+			if len(foreign) == 0 {
+				return nil
+			}
+			out = append(out, foreign...)
+		}
+	}
+	return out
+}
+
+// loose tells whether a value stands for anything: a wildcard or a variable, unless it is an ARN of one certain account or a path in
+// one certain organization.
 func loose(value string) bool {
-	return strings.ContainsAny(value, "*?$") && ownerOf(value) == ""
+	head, _, path := strings.Cut(value, "/")
+	return strings.ContainsAny(value, "*?$") && ownerOf(value) == "" && !(path && strings.HasPrefix(head, "o-") && !strings.ContainsAny(head, "*?$"))
 }
 
 // wide tells whether a range is one that a company cannot have.

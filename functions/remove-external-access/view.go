@@ -9,6 +9,7 @@ import (
 
 	"firebreak/lib/action"
 	"firebreak/lib/fault"
+	"firebreak/lib/setting"
 )
 
 const with = "shared with "
@@ -19,6 +20,9 @@ type view struct {
 	doc    string
 	edit   edit
 	shared []string
+	// narrow are the statements for everybody of an organization or an account that is not trusted, where the finding says everybody;
+	// listed is what a bucket's ACL gives those whom it names. Both are for people.
+	narrow, listed []string
 	// notes is what else lets somebody in; taken is what Apply has taken out for run.
 	notes, taken []string
 	run          string
@@ -31,8 +35,17 @@ func run(c action.Call) string { return c.Incident.ID + " " + c.Since.String() }
 // look reads the resource and sees what of it names the principal.
 func (r removal) look(ctx context.Context, c action.Call) (*view, error) {
 	v := &view{run: run(c)}
-	var err error
-	if v.outsiders, err = outsiders(c); err != nil {
+	installed, err := r.inst.Read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	trusts := func(principal string) string {
+		if accountOf(principal) == c.Target.Account && !setting.Federation(principal) {
+			return "it is of the resource's own account"
+		}
+		return installed.Trusts(canonical(principal))
+	}
+	if v.outsiders, err = outsiders(c, trusts); err != nil {
 		return nil, err
 	}
 	if v.kind, err = kindOf(c); err != nil {
@@ -52,20 +65,24 @@ func (r removal) look(ctx context.Context, c action.Call) (*view, error) {
 	if v.edit, err = without(v.doc, v.outsiders...); err != nil {
 		return nil, err
 	}
+	if slices.Contains(v.outsiders, everybody) {
+		v.narrow = narrowed(v.doc, trusts)
+	}
 	if c.Target.Service == "s3" {
-		v.notes = grants(ctx, api, c)
+		v.listed, v.notes = grants(ctx, api, c, v.outsiders, trusts)
 	}
 	return v, nil
 }
 
 // outsiders gives the principals to take out, everybody first. One that is no outsider stays; where none is, the step is
 // refused. Errors: BadInput.
-func outsiders(c action.Call) ([]string, error) {
+func outsiders(c action.Call, trusts func(string) string) ([]string, error) {
 	var out []string
 	var no error
 	for _, p := range listed(c.With["principal"]) {
-		if why := insider(c, p); why != nil {
-			no = why
+		p = untyped(p)
+		if why := trusts(p); why != "" {
+			no = action.Refuse("%s is no outsider, %s: nobody is locked out. Archive the finding where it was made", p, why)
 			continue
 		}
 		out = append(out, p)
@@ -80,17 +97,14 @@ func outsiders(c action.Call) ([]string, error) {
 	return slices.Compact(out), no
 }
 
-// insider refuses a principal that is none from outside.
-func insider(c action.Call, principal string) error {
-	if accountOf(principal) == c.Target.Account {
-		return action.Refuse("%s is of the resource's own account: nobody is locked out", principal)
-	}
-	for _, t := range listed(c.With["trusted"]) {
-		if canonical(t) == canonical(principal) || accountID.MatchString(canonical(t)) && canonical(t) == accountOf(principal) {
-			return action.Refuse("%s is on the trusted list (%s): archive the finding where it was made", principal, t)
+// untyped takes off the kind that a finding writes before a principal that is no AWS account or ARN.
+func untyped(principal string) string {
+	for _, kind := range []string{"CanonicalUser:", "Federated:", "Service:"} {
+		if rest, ok := strings.CutPrefix(principal, kind); ok {
+			return rest
 		}
 	}
-	return nil
+	return principal
 }
 
 // listed takes a list apart whose items are separated by commas.
@@ -129,7 +143,7 @@ const most = 2000
 
 // prepared is the edit for a person, ready to be made.
 func (v *view) prepared(c action.Call) string {
-	command := v.kind.command(c)
+	command := v.kind.command(c, v.edit)
 	text := fmt.Sprintf("a person has to take %s out of %s: its policy may be all that lets its own account in. Take %s. With: %s", strings.Join(v.outsiders, " and "), c.Target.ARN, strings.Join(v.edit.out, "; "), command)
 	switch {
 	case v.edit.doc == "":

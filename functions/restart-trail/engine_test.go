@@ -23,8 +23,8 @@ func TestOnTheEngine(t *testing.T) {
 	either := []any{false, true}
 	actiontest.OnTheEngine(t, actiontest.Suite{
 		Action: "restart-trail", NoUndo: true, Gone: incident.Refused,
-		Act: func(_ ledger.Store, _ *setting.Installation, access account.Access) action.Containment {
-			return wired(access)
+		Act: func(store ledger.Store, _ *setting.Installation, access account.Access) action.Containment {
+			return wired(store, access)
 		},
 		Factors: []actiontest.Factor{
 			{Name: "logging", Levels: either}, {Name: "all regions", Levels: either}, {Name: "global", Levels: either}, {Name: "validation", Levels: either},

@@ -3,9 +3,9 @@
 // It starts the trail and reads that it logs. The second time it logs and nothing is changed. It has no undo: stopping a trail
 // again would restore an attacker's silence.
 //
-// What the trail leaves out (event selectors, regions, global services) and whether it delivers is said and not changed: an
-// attacker can blind a trail without stopping it. A trail that was deleted is refused, not called gone, because nothing logs
-// then; so is an organization's trail in another account, which only that account can start.
+// What the trail leaves out (event selectors, regions, global services), what of that has changed since it was last seen to log, and
+// whether it delivers is said and not changed: an attacker can blind a trail without stopping it. A trail that was deleted is refused, not called gone, because nothing logs
+// then; so is an organization's trail in another account, which only that account can start: its operator is told how.
 package main
 
 import (
@@ -20,6 +20,8 @@ import (
 	"firebreak/lib/action"
 	"firebreak/lib/boot"
 	"firebreak/lib/fault"
+	"firebreak/lib/incident"
+	"firebreak/lib/ledger"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
@@ -32,6 +34,7 @@ type reads interface {
 	GetTrail(context.Context, *cloudtrail.GetTrailInput, ...func(*cloudtrail.Options)) (*cloudtrail.GetTrailOutput, error)
 	GetTrailStatus(context.Context, *cloudtrail.GetTrailStatusInput, ...func(*cloudtrail.Options)) (*cloudtrail.GetTrailStatusOutput, error)
 	GetEventSelectors(context.Context, *cloudtrail.GetEventSelectorsInput, ...func(*cloudtrail.Options)) (*cloudtrail.GetEventSelectorsOutput, error)
+	ListTags(context.Context, *cloudtrail.ListTagsInput, ...func(*cloudtrail.Options)) (*cloudtrail.ListTagsOutput, error)
 	DescribeTrails(context.Context, *cloudtrail.DescribeTrailsInput, ...func(*cloudtrail.Options)) (*cloudtrail.DescribeTrailsOutput, error)
 }
 
@@ -43,6 +46,7 @@ type changes interface {
 // restart is the action. Owned field: "logging", true or false. "selectors", a digest of what the trail records, is kept beside
 // it and never changed.
 type restart struct {
+	store   ledger.Store
 	reads   func(context.Context, action.Call) (reads, error)
 	changes func(context.Context, action.Call) (changes, error)
 	// seen has what there is to say of a target, as the latest Observe read it.
@@ -50,15 +54,15 @@ type restart struct {
 }
 
 func (r restart) Observe(ctx context.Context, c action.Call) (action.State, error) {
-	name, ok := strings.CutPrefix(c.Target.Resource, "trail/")
-	if c.Target.Service != "cloudtrail" || !ok {
-		return nil, fault.New(fault.BadInput, "%s is not a trail", c.Target.ARN)
+	if err := trail(c); err != nil {
+		return nil, err
 	}
+	name := c.Target.Name()
 	api, err := r.reads(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	trail, err := find(ctx, api, c, name)
+	found, err := find(ctx, api, c, name)
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +75,15 @@ func (r restart) Observe(ctx context.Context, c action.Call) (action.State, erro
 		return nil, fmt.Errorf("read the event selectors of trail %s: %w", name, err)
 	}
 	s := action.State{"logging": strconv.FormatBool(aws.ToBool(status.IsLogging)), "selectors": digest(selectors)}
-	r.seen.Store(c.Target.ARN, append(gaps(trail, selectors, s["selectors"], c.With["selectors"]), said(trail, status)...))
+	notes := append(gaps(found, selectors, s["selectors"], c.With["selectors"]), said(found, status)...)
+	known, err := r.before(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if known != "" && known != s["selectors"] {
+		notes = append(notes, fmt.Sprintf("its event selectors (sha256 %s) are not the ones that it had when Firebreak last saw it log (%s): look who has changed what it records", s["selectors"], known))
+	}
+	r.seen.Store(c.Target.ARN, notes)
 	return s, nil
 }
 
@@ -106,7 +118,26 @@ func foreign(c action.Call, t *types.Trail) error {
 	if err != nil || a.AccountID == c.Target.Account {
 		return nil
 	}
-	return action.Refuse("%s is the organization's trail, and account %s has it: its operator has to run aws cloudtrail start-logging --name %s --region %s", a, a.AccountID, a, aws.ToString(t.HomeRegion))
+	return action.Refuse("%s", elsewhere(a.String(), a.AccountID, aws.ToString(t.HomeRegion)))
+}
+
+// elsewhere says what somebody in another account has to do.
+func elsewhere(trail, account, region string) string {
+	return fmt.Sprintf("%s is the organization's trail, and account %s has it, which members cannot start it in: its operator has to run aws cloudtrail start-logging --name %s --region %s there, then look in that account's event history who stopped it", trail, account, trail, region)
+}
+
+// Foreign is for a finding in a member account that names the organization's trail by its own ARN.
+func (r restart) Foreign(t incident.Target) string {
+	if t.Service != "cloudtrail" || !strings.HasPrefix(t.Resource, "trail/") {
+		return ""
+	}
+	return elsewhere(t.ARN, t.Account, t.Region)
+}
+
+// before gives the selectors that the trail had when it was last seen to log, "" where it never was.
+func (r restart) before(ctx context.Context, c action.Call) (string, error) {
+	hold, err := ledger.Load[ledger.Hold](ctx, r.store, ledger.HoldKey(c.Target.ARN, "restart-trail"))
+	return hold.Value.After["selectors"], err
 }
 
 func (r restart) Intent(action.Call, action.State) (action.State, error) {
@@ -136,6 +167,41 @@ func (r restart) Restore(context.Context, action.Call, action.State, action.Stat
 	return action.Refuse("%s", r.NoUndo())
 }
 
+// Tags are the trail's; one that does not exist has none.
+func (r restart) Tags(ctx context.Context, c action.Call) (map[string]string, error) {
+	if err := trail(c); err != nil {
+		return nil, err
+	}
+	api, err := r.reads(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	out, err := api.ListTags(ctx, &cloudtrail.ListTagsInput{ResourceIdList: []string{c.Target.ARN}})
+	var no *types.ResourceNotFoundException
+	var none *types.TrailNotFoundException
+	if errors.As(err, &no) || errors.As(err, &none) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the tags of trail %s: %w", c.Target.Name(), err)
+	}
+	tags := map[string]string{}
+	for _, r := range out.ResourceTagList {
+		for _, t := range r.TagsList {
+			tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
+		}
+	}
+	return tags, nil
+}
+
+// trail tells that the target is none. Errors: BadInput.
+func trail(c action.Call) error {
+	if c.Target.Service != "cloudtrail" || !strings.HasPrefix(c.Target.Resource, "trail/") {
+		return fault.New(fault.BadInput, "%s is not a trail", c.Target.ARN)
+	}
+	return nil
+}
+
 func (r restart) Notes(c action.Call, _ action.State) []string {
 	if said, ok := r.seen.Load(c.Target.ARN); ok {
 		return said.([]string)
@@ -146,7 +212,7 @@ func (r restart) Notes(c action.Call, _ action.State) []string {
 // looking are the statements of a session that looks. DescribeTrails has no resource level.
 func looking(c action.Call) []account.Statement {
 	return []account.Statement{
-		{Actions: []string{"cloudtrail:GetTrail", "cloudtrail:GetTrailStatus", "cloudtrail:GetEventSelectors"}, Resources: []string{c.Target.ARN}},
+		{Actions: []string{"cloudtrail:GetTrail", "cloudtrail:GetTrailStatus", "cloudtrail:GetEventSelectors", "cloudtrail:ListTags"}, Resources: []string{c.Target.ARN}},
 		{Actions: []string{"cloudtrail:DescribeTrails"}, Resources: []string{"*"}},
 	}
 }
@@ -158,12 +224,13 @@ func changing(c action.Call) []account.Statement {
 
 func main() {
 	b := boot.Load()
-	boot.Start(action.NewSpine(b.Store(), b.Installation()).Containing("restart-trail", wired(b.Access())))
+	boot.Start(action.NewSpine(b.Store(), b.Installation()).Containing("restart-trail", wired(b.Store(), b.Access())))
 }
 
 // wired is the action with the roles of accounts that it takes.
-func wired(access account.Access) restart {
+func wired(store ledger.Store, access account.Access) restart {
 	return restart{
+		store: store,
 		reads: func(ctx context.Context, c action.Call) (reads, error) {
 			cfg, err := access.Config(ctx, account.Read, c.Scope(), looking(c)...)
 			return cloudtrail.NewFromConfig(cfg), err

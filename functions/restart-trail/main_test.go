@@ -44,6 +44,7 @@ type fake struct {
 	started   time.Time
 	delivery  string
 	selectors cloudtrail.GetEventSelectorsOutput
+	tags      map[string]string
 }
 
 func newFake() *fake {
@@ -87,6 +88,14 @@ func (f *fake) GetEventSelectors(context.Context, *cloudtrail.GetEventSelectorsI
 	return &out, f.look("GetEventSelectors")
 }
 
+func (f *fake) ListTags(context.Context, *cloudtrail.ListTagsInput, ...func(*cloudtrail.Options)) (*cloudtrail.ListTagsOutput, error) {
+	out := &cloudtrail.ListTagsOutput{ResourceTagList: []types.ResourceTag{{ResourceId: aws.String(audit)}}}
+	for k, v := range f.tags {
+		out.ResourceTagList[0].TagsList = append(out.ResourceTagList[0].TagsList, types.Tag{Key: &k, Value: &v})
+	}
+	return out, f.look("ListTags")
+}
+
 func (f *fake) DescribeTrails(_ context.Context, in *cloudtrail.DescribeTrailsInput, _ ...func(*cloudtrail.Options)) (*cloudtrail.DescribeTrailsOutput, error) {
 	return &cloudtrail.DescribeTrailsOutput{TrailList: f.shadows}, f.Read("DescribeTrails", "cloudtrail:DescribeTrails", "*")
 }
@@ -99,7 +108,7 @@ func (f *fake) StartLogging(context.Context, *cloudtrail.StartLoggingInput, ...f
 }
 
 func newWorld(t *testing.T, f *fake) *actiontest.World {
-	return actiontest.New(t, "restart-trail", restart{
+	r := restart{
 		reads: func(_ context.Context, c action.Call) (reads, error) {
 			return f, actiontest.Session(&f.Looking, looking(c))
 		},
@@ -107,8 +116,14 @@ func newWorld(t *testing.T, f *fake) *actiontest.World {
 			return f, actiontest.Session(&f.Changing, changing(c))
 		},
 		seen: &sync.Map{},
-	})
+	}
+	w := actiontest.New(t, "restart-trail", late{&r})
+	r.store = w.Store
+	return w
 }
+
+// late is an action whose ledger is known after it was made.
+type late struct{ *restart }
 
 func TestOutcomes(t *testing.T) {
 	organization := types.Trail{
@@ -138,13 +153,20 @@ func TestOutcomes(t *testing.T) {
 		"the organization's, found by its own name": {
 			trail: func(f *fake) { f.trail = &organization }, want: incident.Refused, reason: "account 333333333333 has it",
 		},
-		"the organization's, ours": {trail: func(f *fake) { f.trail.IsOrganizationTrail = aws.Bool(true) }, want: incident.Applied, logging: true},
-		"denied":                   {trail: func(f *fake) { f.Denied = map[string]bool{"StartLogging": true} }, fault: fault.Denied},
-		"denied to look":           {trail: func(f *fake) { f.Denied = map[string]bool{"GetTrail": true} }, fault: fault.Denied},
-		"denied to see selectors":  {trail: func(f *fake) { f.Denied = map[string]bool{"GetEventSelectors": true} }, fault: fault.Denied},
-		"no trail":                 {target: "arn:aws:cloudtrail:us-east-1:222222222222:eventdatastore/1", fault: fault.BadInput},
-		"protected":                {guard: func(g *setting.Guard) { g.Protected = []string{audit} }, want: incident.Refused},
-		"mode plan":                {guard: func(g *setting.Guard) { g.Mode = setting.Plan }, want: incident.Planned},
+		"the organization's, named by its own ARN": {
+			target: "arn:aws:cloudtrail:eu-west-1:333333333333:trail/audit", want: incident.Refused, golden: "elsewhere",
+			reason: "aws cloudtrail start-logging --name arn:aws:cloudtrail:eu-west-1:333333333333:trail/audit --region eu-west-1 there",
+		},
+		"somebody else's event store": {target: "arn:aws:cloudtrail:eu-west-1:333333333333:eventdatastore/1", fault: fault.BadInput},
+		"the organization's, ours":    {trail: func(f *fake) { f.trail.IsOrganizationTrail = aws.Bool(true) }, want: incident.Applied, logging: true},
+		"denied":                      {trail: func(f *fake) { f.Denied = map[string]bool{"StartLogging": true} }, fault: fault.Denied},
+		"denied to look":              {trail: func(f *fake) { f.Denied = map[string]bool{"GetTrail": true} }, fault: fault.Denied},
+		"denied to see selectors":     {trail: func(f *fake) { f.Denied = map[string]bool{"GetEventSelectors": true} }, fault: fault.Denied},
+		"no trail":                    {target: "arn:aws:cloudtrail:us-east-1:222222222222:eventdatastore/1", fault: fault.BadInput},
+		"protected":                   {guard: func(g *setting.Guard) { g.Protected = []string{audit} }, want: incident.Refused},
+		"protected by tag":            {trail: func(f *fake) { f.tags = map[string]string{"firebreak:protected": "true"} }, want: incident.Refused, reason: "whoever can tag it could have set it"},
+		"denied to see tags":          {trail: func(f *fake) { f.Denied = map[string]bool{"ListTags": true} }, fault: fault.Denied},
+		"mode plan":                   {guard: func(g *setting.Guard) { g.Mode = setting.Plan }, want: incident.Planned},
 		"stopped again once": {
 			trail: func(f *fake) { f.After = func(string) { f.logging = len(f.Changed) > 1 } }, want: incident.Applied, logging: true,
 		},
@@ -252,6 +274,26 @@ func TestSelectorsThatThePlaybookExpects(t *testing.T) {
 	f.selectors.EventSelectors[0].DataResources = []types.DataResource{{Type: aws.String("AWS::S3::Object")}}
 	if got := w.Must(w.Request(incident.Apply, "INC-BWJ4TH5BLF5DYQIG", audit, map[string]string{"selectors": same})); !warned(got) {
 		t.Errorf("other selectors: %q", got.Changes)
+	}
+}
+
+// What the trail records is compared with what it recorded when it was last seen to log.
+func TestSelectorsThatWereChangedSince(t *testing.T) {
+	f := newFake()
+	w := newWorld(t, f)
+	warned := func(got incident.Result) bool {
+		return slices.ContainsFunc(got.Changes, func(l string) bool { return strings.Contains(l, "last saw it log") })
+	}
+	if got := w.Must(w.Request(incident.Apply, first, audit, nil)); got.Outcome != incident.Applied || warned(got) {
+		t.Errorf("the first time: %s %q", got.Outcome, got.Changes)
+	}
+	f.logging = false
+	if got := w.Must(w.Request(incident.Apply, "INC-BWJ4TH5BLF5DYQIG", audit, nil)); got.Outcome != incident.Applied || warned(got) {
+		t.Errorf("equal selectors: %s %q", got.Outcome, got.Changes)
+	}
+	f.logging, f.selectors.EventSelectors[0].ReadWriteType = false, types.ReadWriteTypeReadOnly
+	if got := w.Must(w.Request(incident.Apply, "INC-VEPYW46KHAZJUHQD", audit, nil)); got.Outcome != incident.Applied || !warned(got) {
+		t.Errorf("other selectors: %s %q", got.Outcome, got.Changes)
 	}
 }
 

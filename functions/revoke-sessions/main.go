@@ -142,6 +142,23 @@ func (r revocation) put(ctx context.Context, c action.Call, doc string) error {
 	return principal.Said(err, "put policy %s on role %s", policyName, name)
 }
 
+// Tags are the role's.
+func (r revocation) Tags(ctx context.Context, c action.Call) (map[string]string, error) {
+	name, err := principal.Of(c.Target, principal.Role)
+	if err != nil {
+		return nil, err
+	}
+	api, err := r.reads(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	got, err := api.GetRole(ctx, &iam.GetRoleInput{RoleName: &name})
+	if err != nil {
+		return nil, principal.Said(err, "read role %s", name)
+	}
+	return principal.Tags(got.Role.Tags), nil
+}
+
 // Shared counts the instances that run with the role in the finding's region.
 func (r revocation) Shared(ctx context.Context, c action.Call) (int, error) {
 	name, err := principal.Of(c.Target, principal.Role)

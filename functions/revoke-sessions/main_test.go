@@ -41,6 +41,7 @@ type fake struct {
 	denied    string // call that is denied
 	meddle    func(*fake)
 	puts      int
+	tags      map[string]string
 }
 
 func newFake() *fake { return &fake{path: "/", policies: map[string]string{"app": "{}"}} }
@@ -59,7 +60,11 @@ func (f *fake) GetRole(_ context.Context, in *iam.GetRoleInput, _ ...func(*iam.O
 	if err := f.call("GetRole"); err != nil {
 		return nil, err
 	}
-	return &iam.GetRoleOutput{Role: &types.Role{RoleName: in.RoleName, Path: &f.path}}, nil
+	out := &iam.GetRoleOutput{Role: &types.Role{RoleName: in.RoleName, Path: &f.path}}
+	for k, v := range f.tags {
+		out.Role.Tags = append(out.Role.Tags, types.Tag{Key: &k, Value: &v})
+	}
+	return out, nil
 }
 
 func (f *fake) GetRolePolicy(_ context.Context, in *iam.GetRolePolicyInput, _ ...func(*iam.Options)) (*iam.GetRolePolicyOutput, error) {
@@ -149,12 +154,13 @@ func TestOutcomes(t *testing.T) {
 			},
 			want: incident.Applied, policy: document("2026-03-02T03:12:10Z"),
 		},
-		"gone":           {role: func(f *fake) { f.gone = true }, want: incident.Gone},
-		"denied":         {role: func(f *fake) { f.denied = "PutRolePolicy" }, fault: fault.Denied},
-		"denied to look": {role: func(f *fake) { f.denied = "GetRolePolicy" }, fault: fault.Denied},
-		"shared":         {role: func(f *fake) { f.instances = 7 }, want: incident.Refused, golden: "refused"},
-		"mode plan":      {guard: func(g *setting.Guard) { g.Mode = setting.Plan }, want: incident.Planned, golden: "planned"},
-		"mode off":       {guard: func(g *setting.Guard) { g.Mode = setting.Off }, want: incident.Refused},
+		"gone":             {role: func(f *fake) { f.gone = true }, want: incident.Gone},
+		"denied":           {role: func(f *fake) { f.denied = "PutRolePolicy" }, fault: fault.Denied},
+		"denied to look":   {role: func(f *fake) { f.denied = "GetRolePolicy" }, fault: fault.Denied},
+		"protected by tag": {role: func(f *fake) { f.tags = map[string]string{"firebreak:protected": "true"} }, want: incident.Refused},
+		"shared":           {role: func(f *fake) { f.instances = 7 }, want: incident.Refused, golden: "refused"},
+		"mode plan":        {guard: func(g *setting.Guard) { g.Mode = setting.Plan }, want: incident.Planned, golden: "planned"},
+		"mode off":         {guard: func(g *setting.Guard) { g.Mode = setting.Off }, want: incident.Refused},
 		"service-linked": {
 			role: func(f *fake) { f.path = "/aws-service-role/autoscaling.amazonaws.com/" }, want: incident.Refused,
 		},

@@ -23,8 +23,8 @@ import (
 func TestOnTheEngine(t *testing.T) {
 	actiontest.OnTheEngine(t, actiontest.Suite{
 		Action: "snapshot-volumes", NoUndo: true,
-		Act: func(_ ledger.Store, _ *setting.Installation, access account.Access) action.Containment {
-			return wired(access)
+		Act: func(store ledger.Store, _ *setting.Installation, access account.Access) action.Containment {
+			return wired(store, access)
 		},
 		Factors: []actiontest.Factor{
 			{Name: "data volumes", Levels: []any{0, 1, 3, 11}},

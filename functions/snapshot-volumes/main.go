@@ -11,13 +11,18 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
+	"sync"
 	"time"
 
 	"firebreak/lib/account"
 	"firebreak/lib/action"
 	"firebreak/lib/boot"
+	"firebreak/lib/evidence"
 	"firebreak/lib/fault"
 	"firebreak/lib/instance"
+	"firebreak/lib/ledger"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -37,20 +42,24 @@ type changes interface {
 
 // snapshots is the action. Its fields: vol-…/snapshot.
 type snapshots struct {
+	store   ledger.Store
 	reads   func(context.Context, action.Call) (reads, error)
 	changes func(context.Context, action.Call, ...account.Statement) (changes, error)
 	// patience is how long AWS gets to list what was begun.
 	patience time.Duration
+	// seen has the snapshots of a target that the latest Observe counted.
+	seen *sync.Map
 }
 
 func main() {
 	b := boot.Load()
-	boot.Start(action.NewSpine(b.Store(), b.Installation()).Containing("snapshot-volumes", wired(b.Access())))
+	boot.Start(action.NewSpine(b.Store(), b.Installation()).Containing("snapshot-volumes", wired(b.Store(), b.Access())))
 }
 
 // wired is the action with the roles of accounts that it takes.
-func wired(access account.Access) snapshots {
+func wired(store ledger.Store, access account.Access) snapshots {
 	return snapshots{
+		store: store, seen: &sync.Map{},
 		reads: func(ctx context.Context, c action.Call) (reads, error) {
 			cfg, err := access.Config(ctx, account.Read, c.Scope(), account.Statement{
 				Actions: []string{"ec2:DescribeInstances", "ec2:DescribeSnapshots"}, Resources: []string{"*"}, // EC2 has no resource level for Describe
@@ -79,7 +88,8 @@ func (s snapshots) Observe(ctx context.Context, c action.Call) (action.State, er
 	if err != nil {
 		return nil, err
 	}
-	state, begun := action.State{}, map[string]time.Time{}
+	state, begun, counted := action.State{}, map[string]time.Time{}, map[string]types.Snapshot{}
+	defer func() { s.seen.Store(c.Target.ARN, counted) }()
 	for _, id := range instance.Volumes(in) {
 		state[field(id)] = ""
 	}
@@ -102,7 +112,7 @@ func (s snapshots) Observe(ctx context.Context, c action.Call) (action.State, er
 				continue
 			}
 			if snap.State == types.SnapshotStatePending || snap.State == types.SnapshotStateCompleted {
-				state[f], begun[f] = aws.ToString(snap.SnapshotId), at
+				state[f], begun[f], counted[f] = aws.ToString(snap.SnapshotId), at, snap
 			}
 		}
 	}
@@ -147,6 +157,22 @@ func (s snapshots) Restore(context.Context, action.Call, action.State, action.St
 // NoUndo says why there is none.
 func (s snapshots) NoUndo() string {
 	return "a snapshot is evidence: people delete it when nobody needs it any more"
+}
+
+// Follow writes the manifest: which snapshot keeps which volume, how large it is, under which key, from when. When they are complete is
+// added by preserve-evidence, which EBS and the clock wake, and before anything is destroyed.
+func (s snapshots) Follow(ctx context.Context, c action.Call) []string {
+	seen, _ := s.seen.Load(c.Target.ARN)
+	counted, _ := seen.(map[string]types.Snapshot)
+	if len(counted) == 0 {
+		return nil
+	}
+	t := c.Target
+	m := evidence.Manifest{Instance: t.ARN, Incident: c.Incident.ID, Partition: t.Partition, Account: t.Account, Region: t.Region}
+	if err := evidence.Note(ctx, s.store, m, slices.Collect(maps.Values(counted)), time.Now()); err != nil {
+		return []string{fmt.Sprintf("the snapshots are taken, but their manifest could not be written (%v): preserve-evidence does it later", err)}
+	}
+	return nil
 }
 
 // Notes say what is in no snapshot.

@@ -7,11 +7,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"firebreak/lib/account"
 	"firebreak/lib/action"
+	"firebreak/lib/evidence"
 	"firebreak/lib/fault"
 	"firebreak/lib/incident"
 	"firebreak/lib/instance"
@@ -19,6 +21,7 @@ import (
 	"firebreak/lib/ledger"
 	"firebreak/lib/setting"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/google/go-cmp/cmp"
 )
@@ -56,6 +59,7 @@ func newWorld(t *testing.T, volumes ...string) *world {
 			return w.ec2.Session(allow...), nil
 		},
 		patience: 30 * time.Millisecond,
+		store:    w.store, seen: &sync.Map{},
 	}
 	in := setting.Installed{Action: setting.Action{SettleMilliseconds: 1, LeaseSeconds: 90}}
 	w.run = action.NewSpine(w.store, setting.Fixed(in)).Containing("snapshot-volumes", w.act)
@@ -312,5 +316,48 @@ func TestNotListedYet(t *testing.T) {
 	*w.ec2.AddSnapshot(*hidden[0].SnapshotId, vol1, *hidden[0].StartTime, nil) = *hidden[0]
 	if got, err := w.do(incident.Apply); err != nil || got.Outcome != incident.Applied || len(w.ec2.Calls) != 1 {
 		t.Errorf("%+v, %v, calls %v", got, err, w.ec2.Calls)
+	}
+}
+
+// The manifest has what a person needs to mount the evidence in another account: volume, snapshot, size, key and times. What is complete is
+// added by the next look.
+func TestTheManifestIsKept(t *testing.T) {
+	const key = "arn:aws:kms:us-east-1:222222222222:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+	w := newWorld(t, vol1, vol2)
+	read := func() evidence.Manifest {
+		it, err := ledger.Load[evidence.Manifest](t.Context(), w.store, evidence.ManifestKey(target))
+		w.must(err)
+		return it.Value
+	}
+	_, err := w.do(incident.Look)
+	w.must(err)
+	if got := read(); len(got.Snapshots) != 0 {
+		t.Errorf("a plan wrote %+v", got)
+	}
+	_, err = w.do(incident.Apply)
+	w.must(err)
+	m := read()
+	if len(m.Snapshots) != 2 || !m.Waits() || m.Account != "222222222222" || m.Region != "us-east-1" || m.Incident != "INC-BWJ4TH5BLF5DYQIG" {
+		t.Fatalf("%+v", m)
+	}
+	for i, s := range w.ec2.Snapshots() {
+		s.State, s.VolumeSize, s.Encrypted, s.KmsKeyId = types.SnapshotStateCompleted, aws.Int32(8), aws.Bool(true), aws.String(key)
+		if i == 0 {
+			s.CompletionTime = aws.Time(s.StartTime.Add(time.Minute))
+		}
+	}
+	_, err = w.do(incident.Apply)
+	w.must(err)
+	m = read()
+	for i, s := range w.ec2.Snapshots() {
+		want := evidence.Entry{
+			Volume: *s.VolumeId, Snapshot: *s.SnapshotId, GiB: 8, Encrypted: true, Key: key, Started: s.StartTime.UTC(), Completed: m.Snapshots[i].Completed, Seen: i == 1,
+		}
+		if i == 0 {
+			want.Completed = s.CompletionTime.UTC()
+		}
+		if diff := cmp.Diff(want, m.Snapshots[i]); diff != "" || m.Snapshots[i].Completed.IsZero() {
+			t.Errorf("%s: %s", *s.SnapshotId, diff)
+		}
 	}
 }

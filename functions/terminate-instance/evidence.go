@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"firebreak/lib/action"
 	"firebreak/lib/evidence"
@@ -15,6 +17,26 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
+
+// note writes into the manifest, before the instance ends, when its snapshots were complete.
+func (t termination) note(ctx context.Context, c action.Call, identity action.State) error {
+	kept, volumes := manifest(identity)
+	if len(volumes) == 0 {
+		return nil
+	}
+	api, err := t.reads(ctx, c)
+	if err != nil {
+		return err
+	}
+	out, err := api.DescribeSnapshots(ctx, &ec2.DescribeSnapshotsInput{
+		OwnerIds: []string{c.Target.Account}, Filters: []types.Filter{{Name: aws.String("snapshot-id"), Values: slices.Collect(maps.Values(kept))}},
+	})
+	if err != nil {
+		return fmt.Errorf("read snapshots for the manifest: %w", err)
+	}
+	m := evidence.Manifest{Instance: c.Target.ARN, Incident: c.Incident.ID, Partition: c.Target.Partition, Account: c.Target.Account, Region: c.Target.Region}
+	return evidence.Note(ctx, t.store, m, out.Snapshots, time.Now())
+}
 
 // manifest is which snapshot keeps which volume, and the volumes in order.
 func manifest(identity action.State) (kept map[string]string, volumes []string) {

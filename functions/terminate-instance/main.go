@@ -11,11 +11,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"firebreak/lib/account"
 	"firebreak/lib/action"
 	"firebreak/lib/boot"
+	"firebreak/lib/evidence"
 	"firebreak/lib/instance"
 	"firebreak/lib/ledger"
 	"firebreak/lib/setting"
@@ -46,6 +48,8 @@ type termination struct {
 	reads   func(context.Context, action.Call) (reads, error)
 	source  func(context.Context, action.Call) (source, error)
 	changes func(context.Context, action.Call) (changes, error)
+	// taken has the manifest of a target, as Identity read it. It is no part of what people approve: when a snapshot is complete changes.
+	taken *sync.Map
 }
 
 func main() {
@@ -58,6 +62,7 @@ func wired(store ledger.Store, inst *setting.Installation, access account.Access
 	return termination{
 		store: store,
 		inst:  inst,
+		taken: &sync.Map{},
 		reads: func(ctx context.Context, c action.Call) (reads, error) {
 			cfg, err := access.Config(ctx, account.Read, c.Scope(), account.Statement{
 				Actions: []string{"ec2:DescribeInstances", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSnapshots"}, Resources: []string{"*"}, // EC2 has no resource level for Describe
@@ -98,6 +103,11 @@ func (t termination) Identity(ctx context.Context, c action.Call) (action.State,
 	for _, v := range instance.Volumes(in) {
 		s[v] = kept.Value.After[v+"/snapshot"]
 	}
+	taken, err := ledger.Load[evidence.Manifest](ctx, t.store, evidence.ManifestKey(c.Target.ARN))
+	if err != nil {
+		return nil, err
+	}
+	t.taken.Store(c.Target.ARN, taken.Value)
 	out, err := api.DescribeNetworkInterfaces(ctx, &ec2.DescribeNetworkInterfacesInput{
 		Filters: []types.Filter{{Name: aws.String("attachment.instance-id"), Values: []string{c.Target.Name()}}},
 	})
@@ -116,12 +126,18 @@ func (t termination) Identity(ctx context.Context, c action.Call) (action.State,
 }
 
 // Destroys says what ends and what stays.
-func (t termination) Destroys(_ action.Call, identity action.State) []string {
+func (t termination) Destroys(c action.Call, identity action.State) []string {
 	out := []string{fmt.Sprintf("%s, launched %s: terminated, and with it what is in memory and on instance-store volumes", identity["instanceId"], identity["launchTime"])}
 	kept, volumes := manifest(identity)
 	for _, v := range volumes {
 		if kept[v] == "" {
 			out = append(out, v+": in no snapshot")
+			continue
+		}
+		seen, _ := t.taken.Load(c.Target.ARN)
+		taken, _ := seen.(evidence.Manifest)
+		if e, ok := taken.Entry(kept[v]); ok {
+			out = append(out, "kept: "+e.String())
 			continue
 		}
 		out = append(out, v+": kept in "+kept[v])
@@ -131,8 +147,11 @@ func (t termination) Destroys(_ action.Call, identity action.State) []string {
 
 // Destroy reads the finding again at its source, lifts termination protection and terminates. Errors: NotVerified where the
 // finding does not stand any more; nothing is changed then.
-func (t termination) Destroy(ctx context.Context, c action.Call, _ action.State) error {
+func (t termination) Destroy(ctx context.Context, c action.Call, identity action.State) error {
 	if err := t.stands(ctx, c); err != nil {
+		return fmt.Errorf("nothing was destroyed: %w", err)
+	}
+	if err := t.note(ctx, c, identity); err != nil {
 		return fmt.Errorf("nothing was destroyed: %w", err)
 	}
 	api, err := t.changes(ctx, c)

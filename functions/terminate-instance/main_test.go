@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -90,7 +91,7 @@ func newWorld(t *testing.T, forensics ...setting.Forensics) *world {
 		in.Forensics = forensics[0]
 	}
 	act := termination{
-		store: w.store, inst: setting.Fixed(in),
+		store: w.store, inst: setting.Fixed(in), taken: &sync.Map{},
 		reads: func(context.Context, action.Call) (reads, error) {
 			return w.ec2.Session(account.Statement{Actions: []string{"ec2:DescribeInstances", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSnapshots"}, Resources: []string{"*"}}), nil
 		},
@@ -388,4 +389,31 @@ func TestGoneInstance(t *testing.T) {
 
 func protect() *ec2.ModifyInstanceAttributeInput {
 	return &ec2.ModifyInstanceAttributeInput{InstanceId: aws.String(name), DisableApiTermination: &types.AttributeBooleanValue{Value: aws.Bool(true)}}
+}
+
+// People see what keeps each volume, and before the instance ends the manifest says when it was complete.
+func TestTheManifestIsShownAndFinished(t *testing.T) {
+	w := newWorld(t)
+	started := time.Date(2026, 3, 2, 3, 12, 5, 0, time.UTC)
+	w.must(evidence.Note(t.Context(), w.store, evidence.Manifest{Instance: target, Incident: id, Partition: "aws", Account: "222222222222", Region: "us-east-1"}, []types.Snapshot{
+		{SnapshotId: aws.String(snap1), VolumeId: aws.String(vol1), VolumeSize: aws.Int32(8), StartTime: &started, State: types.SnapshotStatePending},
+		{SnapshotId: aws.String(snap2), VolumeId: aws.String(vol2), VolumeSize: aws.Int32(100), StartTime: &started, State: types.SnapshotStateCompleted, CompletionTime: &started},
+	}, started))
+	planned, err := w.do(incident.Look)
+	w.must(err)
+	want := []string{
+		"kept: " + vol1 + " in " + snap1 + ": 8 GiB, not encrypted, begun 2026-03-02T03:12:05Z, not complete yet",
+		"kept: " + vol2 + " in " + snap2 + ": 100 GiB, not encrypted, begun 2026-03-02T03:12:05Z, complete 2026-03-02T03:12:05Z",
+	}
+	if diff := cmp.Diff(want, planned.Changes[1:]); diff != "" {
+		t.Error(diff)
+	}
+	w.approve()
+	_, err = w.do(incident.Apply)
+	w.must(err)
+	it, err := ledger.Load[evidence.Manifest](t.Context(), w.store, evidence.ManifestKey(target))
+	w.must(err)
+	if it.Value.Waits() || it.Group != "" || len(it.Value.Snapshots) != 2 {
+		t.Errorf("%+v", it)
+	}
 }

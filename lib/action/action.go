@@ -61,6 +61,12 @@ type Preparer interface {
 	Prepare(ctx context.Context, c Call, now State) (State, error)
 }
 
+// Foreigner is an action that people are told of where its target is another account's, in which Firebreak does nothing. Foreign says
+// what somebody there has to do; an empty answer means that no finding can name such a target.
+type Foreigner interface {
+	Foreign(t incident.Target) string
+}
+
 // Irreversible is a Containment without an undo; NoUndo is the reason, told to whoever asks for one.
 type Irreversible interface{ NoUndo() string }
 
@@ -76,6 +82,11 @@ type Sharer interface {
 // says so, because an attacker can set a tag too.
 type Tagger interface {
 	Tags(ctx context.Context, c Call) (map[string]string, error)
+}
+
+// Asker is a Tagger whose target's tags may say something that a person has to decide; an empty answer means no.
+type Asker interface {
+	Asks(c Call, tags map[string]string) string
 }
 
 // Follower is a Containment after which something else is to be done that is no part of it, for instance giving the owner a new
@@ -105,10 +116,11 @@ type Destruction interface {
 	Destroyed(ctx context.Context, c Call) (bool, error)
 }
 
-// Divisible is a Destruction of several parts, one after the other. Whole gives now with those of the approved parts that are gone: a
-// function that died between two of them must find the rest as people approved it.
+// Divisible is a Destruction of several parts, of which a broken run may have destroyed some. Whole gives the identity now, completed by
+// what was approved of the parts that do not exist any more, and says in words which these are: what is left is then compared, and
+// destroyed, as it was approved.
 type Divisible interface {
-	Whole(approved, now State) State
+	Whole(approved, now State) (whole State, gone []string)
 }
 
 // Diff says in words what differs between two states, a line a field, in the order of the fields.

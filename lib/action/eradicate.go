@@ -25,7 +25,7 @@ const (
 // evidence complete. Errors as for Containing.
 func (s *Spine) Eradicating(name string, d Destruction) func(context.Context, incident.Request) (incident.Result, error) {
 	return func(ctx context.Context, req incident.Request) (incident.Result, error) {
-		r, err := s.run(name, req)
+		r, err := s.run(name, req, nil)
 		if err != nil {
 			return incident.Result{}, err
 		}
@@ -77,9 +77,13 @@ func (r *run) destroy(ctx context.Context, d Destruction) error {
 	if err != nil {
 		return err
 	}
-	whole, err := r.whole(ctx, d, identity)
-	if err != nil {
-		return err
+	whole, earlier := identity, []string(nil)
+	if div, ok := d.(Divisible); ok {
+		approved, err := approval.Identity(ctx, r.store, r.req.Incident.ID, r.req.Approval, r.req.Step)
+		if err != nil {
+			return err
+		}
+		whole, earlier = div.Whole(approved, identity)
 	}
 	ok, difference, err := approval.Verify(ctx, r.store, in, r.req.Incident.ID, r.req.Approval, r.req.Step, whole)
 	if err != nil {
@@ -128,8 +132,8 @@ func (r *run) destroy(ctx context.Context, d Destruction) error {
 	settle := time.Duration(r.set.SettleMilliseconds) * time.Millisecond
 	for range 6 {
 		if gone, err := r.destroyed(ctx, d); err != nil || gone {
-			r.done.Outcome, r.done.Changes = incident.Applied, d.Destroys(r.call, identity)
-			r.before = identity
+			r.done.Outcome, r.done.Changes = incident.Applied, append(d.Destroys(r.call, identity), earlier...)
+			r.before = whole
 			return err
 		}
 		if err := r.pause(ctx, settle); err != nil {
@@ -137,24 +141,6 @@ func (r *run) destroy(ctx context.Context, d Destruction) error {
 		}
 	}
 	return fault.New(fault.NotVerified, "destroying was accepted, but it is still there when read again")
-}
-
-// whole gives the identity as it was before an earlier run destroyed parts of what people approved.
-func (r *run) whole(ctx context.Context, d Destruction, now State) (State, error) {
-	parts, ok := d.(Divisible)
-	if !ok || r.req.Approval < 1 {
-		return now, nil
-	}
-	it, err := approval.Load(ctx, r.store, r.req.Incident.ID, r.req.Approval)
-	if err != nil {
-		return nil, err
-	}
-	for _, step := range it.Value.Steps {
-		if step.Key() == r.req.Step.Key() {
-			return parts.Whole(step.Identity, now), nil
-		}
-	}
-	return now, nil
 }
 
 // destroyed reads whether the target is gone, and says so in done.

@@ -51,8 +51,12 @@ func Refuse(format string, args ...any) error { return &refusal{fmt.Sprintf(form
 // Unreadable, BadInput, Unexpected.
 func (s *Spine) Containing(name string, c Containment) func(context.Context, incident.Request) (incident.Result, error) {
 	return func(ctx context.Context, req incident.Request) (incident.Result, error) {
-		r, err := s.run(name, req)
-		if err != nil {
+		r, err := s.run(name, req, c)
+		var no *refusal
+		switch {
+		case errors.As(err, &no):
+			return r.settle(ctx, err)
+		case err != nil:
 			return incident.Result{}, err
 		}
 		switch req.Mode {
@@ -81,7 +85,9 @@ type run struct {
 	before, after State
 }
 
-func (s *Spine) run(name string, req incident.Request) (*run, error) {
+// run begins a call. Errors: BadInput; a refusal, with the run, where the target is another account's and the action knows what
+// somebody there has to do.
+func (s *Spine) run(name string, req incident.Request, act any) (*run, error) {
 	switch {
 	case req.Step.Action != name:
 		return nil, fault.New(fault.BadInput, "%s was asked to do %q", name, req.Step.Action)
@@ -91,12 +97,19 @@ func (s *Spine) run(name string, req incident.Request) (*run, error) {
 		return nil, fault.New(fault.BadInput, "incident.id, execution.arn and execution.start are needed")
 	}
 	t, err := incident.ParseTarget(req.Step, req.Incident)
-	if err != nil {
+	words := ""
+	if f, ok := act.(Foreigner); ok && errors.Is(err, incident.ErrForeign) {
+		words = f.Foreign(t)
+	}
+	if err != nil && words == "" {
 		return nil, fault.Wrap(fault.BadInput, err, "incident %s", req.Incident.ID)
 	}
 	r := &run{Spine: s, req: req}
 	r.call = Call{Incident: req.Incident, Target: t, With: req.Step.With, Since: req.Execution.Start, Part: r.part}
 	r.done = incident.Result{Action: name, Target: t.ARN, Step: req.Step.Key(), Changes: []string{}}
+	if words != "" {
+		return r, Refuse("%s", words)
+	}
 	return r, nil
 }
 
@@ -152,6 +165,9 @@ func (r *run) ask(ctx context.Context, act any) (bool, error) {
 		if t, ok := act.(Tagger); ok {
 			if q.Tags, err = t.Tags(ctx, r.call); err != nil {
 				return false, fmt.Errorf("read tags: %w", err)
+			}
+			if a, ok := act.(Asker); ok {
+				q.Asks = a.Asks(r.call, q.Tags)
 			}
 		}
 		if sh, ok := act.(Sharer); ok {

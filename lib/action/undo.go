@@ -32,6 +32,9 @@ func (r *run) undo(ctx context.Context, c Containment) error {
 		return nil
 	}
 	if others := slices.DeleteFunc(r.holders(), func(id string) bool { return id == r.req.Incident.ID }); len(others) > 0 {
+		if why := r.wary(c, r.req.Incident.ID, h.Holders[r.req.Incident.ID]); why != "" && !slices.Contains(h.Wary, why) {
+			h.Wary = append(h.Wary, why)
+		}
 		h.Holders = maps.Clone(h.Holders)
 		delete(h.Holders, r.req.Incident.ID)
 		r.done.Outcome, r.done.Verified, r.done.Reason = incident.Held, true, "still held for "+strings.Join(others, ", ")
@@ -160,16 +163,26 @@ func (r *run) drift(c Containment, now State) []string {
 	for _, f := range h.Foreign {
 		out = append(out, f+": somebody else changed it while it was being contained; "+show(h.Before[f])+" was found then")
 	}
-	if f, ok := c.(Forcible); ok {
-		for id, with := range h.Holders {
-			call := r.call
-			call.With = with
-			if why := f.NeedsForce(call); why != "" {
-				out = append(out, why+" ("+id+")")
-			}
+	for id, with := range h.Holders {
+		if why := r.wary(c, id, with); why != "" {
+			out = append(out, why)
 		}
 	}
-	return out
+	return append(out, h.Wary...)
+}
+
+// wary says why an action wants a person's force to restore what an incident holds with those parameters, "" for no reason.
+func (r *run) wary(c Containment, id string, with map[string]string) string {
+	f, ok := c.(Forcible)
+	if !ok {
+		return ""
+	}
+	call := r.call
+	call.With = with
+	if why := f.NeedsForce(call); why != "" {
+		return why + " (" + id + ")"
+	}
+	return ""
 }
 
 func (r *run) restore(ctx context.Context, c Containment, now State) (State, error) {
@@ -222,7 +235,7 @@ func (r *run) forget(ctx context.Context, set setting.Guard, err error) error {
 
 func (r *run) release(ctx context.Context, set setting.Guard) error {
 	h := &r.hold.Value
-	h.Phase, h.Part, h.Lessee, h.Lease, h.Foreign = ledger.Released, "", "", time.Time{}, nil
+	h.Phase, h.Part, h.Lessee, h.Lease, h.Foreign, h.Wary = ledger.Released, "", "", time.Time{}, nil, nil
 	h.Holders = map[string]map[string]string{}
 	h.Until = r.now().Add(time.Duration(set.ReleasedHours) * time.Hour)
 	return r.save(ctx)

@@ -278,6 +278,24 @@ func Verify(ctx context.Context, s ledger.Store, in setting.Installed, id string
 	return false, []string{fmt.Sprintf("approval %d does not have the step %s", number, step.Key())}, nil
 }
 
+// Identity gives what people were shown of a step besides action and target; nil where there is no such approval. It says nothing of
+// whether they approved. Errors: Unreadable.
+func Identity(ctx context.Context, s ledger.Store, id string, number int, step incident.Step) (map[string]string, error) {
+	if number < 1 {
+		return nil, nil
+	}
+	it, err := Load(ctx, s, id, number)
+	if err != nil {
+		return nil, err
+	}
+	for _, have := range it.Value.Steps {
+		if have.Key() == step.Key() {
+			return have.Identity, nil
+		}
+	}
+	return nil, nil
+}
+
 // Keeper tells who decided to keep a step of an approval, with the reason; "" where nobody did. Errors: Unreadable.
 func Keeper(ctx context.Context, s ledger.Store, id string, number int, step incident.Step) (who, why string, err error) {
 	if number < 1 {

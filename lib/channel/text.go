@@ -155,6 +155,26 @@ func Ended(meta ledger.Incident, a approval.Approval) Message {
 	return Message{Subject: title(meta, fmt.Sprintf("request %s", a.Status)), Body: b.String(), Severity: meta.Band}
 }
 
+// ByHand tells the team what Firebreak may not do and a person has to, with all that the actions have prepared for it.
+func ByHand(meta ledger.Incident, refused []incident.Result) Message {
+	var b body
+	b.line("Firebreak has not done this, and no approval lets it. A person has to:")
+	for _, r := range refused {
+		b.line("")
+		b.line("- %s %s", r.Action, Plain(r.Target))
+		b.line("    %s", Line(r.Reason, reason))
+	}
+	b.line("")
+	b.line("Once it is done, scripts/firebreak redrive %s reads that it is.", meta.ID)
+	b.found(meta)
+	b.contained(meta)
+	b.foot(meta)
+	return Message{Subject: title(meta, "a person has to act"), Body: b.String(), Severity: meta.Band}
+}
+
+// reason is how long a prepared edit may be.
+const reason = 4000
+
 // Few tells the team that fewer people can decide than it takes.
 func Few(meta ledger.Incident, a approval.Approval, can int) Message {
 	var b body

@@ -72,6 +72,12 @@ func decodeAccessAnalyzer(e event) []reading {
 	}
 	f.add(r)
 	f.External = outsiders(granted.at("principal"))
+	for key := range granted.object("condition") {
+		if f.Only == nil {
+			f.Only = map[string]string{}
+		}
+		f.Only[words(key, 128)] = words(granted.object("condition").text(key), 256)
+	}
 	f.Title = words(string(k)+" "+r.ID+": "+f.Type+" by "+strings.Join(f.External, ", "), 256)
 	if len(f.External) == 0 {
 		f.Title = words(string(k)+" "+r.ID+": "+f.Type, 256)

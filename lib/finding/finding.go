@@ -65,6 +65,8 @@ type Finding struct {
 	Caller Caller
 	// External are the principals outside that have access, Access Analyzer only: account ids, ARNs, or *.
 	External []string
+	// Only says by which of a policy's conditions they have it, key to value, Access Analyzer only.
+	Only map[string]string
 	// Unit is the organizational unit of Account. No format carries it: whoever knows the organization sets it.
 	Unit  string
 	Count int
@@ -96,6 +98,37 @@ func (f Finding) Idle() string {
 		return "the finding is archived: people or a suppression rule have set it aside"
 	}
 	return f.Settled
+}
+
+// Within leaves of External those whom trusts says nothing of. Where nobody is left it says why instead: everybody who has access is
+// meant to. Everybody (*) is nobody to trust, unless a condition lets in those of an organization or an account only that is.
+func (f *Finding) Within(trusts func(principal string) string) string {
+	if f.Product != AccessAnalyzer || len(f.External) == 0 {
+		return ""
+	}
+	only := ""
+	for key, value := range f.Only {
+		if slices.Contains([]string{"aws:principalorgid", "aws:sourceorgid", "aws:principalaccount", "aws:sourceaccount", "aws:sourceowner"}, strings.ToLower(key)) && only == "" {
+			only = trusts(value)
+		}
+	}
+	var left, why []string
+	for _, who := range f.External {
+		said := trusts(strings.TrimPrefix(who, "CanonicalUser:"))
+		if who == "*" {
+			said = only
+		}
+		if said == "" {
+			left = append(left, who)
+			continue
+		}
+		why = append(why, said)
+	}
+	if f.External = left; len(left) > 0 {
+		return ""
+	}
+	slices.Sort(why)
+	return "whoever has access is trusted: " + strings.Join(slices.Compact(why), "; ")
 }
 
 // Of gives the resources of that kind, in the finding's order.

@@ -51,6 +51,8 @@ type Question struct {
 	Target  incident.Target
 	// Tags of the target, nil where the action does not read them.
 	Tags map[string]string
+	// Asks is what the target's tags say to this action that a person has to decide, "" for nothing.
+	Asks string
 	// Shared is how many resources use the target, 0 where that does not apply.
 	Shared int
 	// Aside are the rules that an approved override sets aside for this very step.
@@ -148,6 +150,7 @@ var buckets = []string{"firebreak-forensics", "firebreak-records"}
 // template makes are: a wider rule would let an attacker hide behind a name of their choice.
 func self(t incident.Target, hub string) *Refusal {
 	ours := t.Account == hub && slices.Contains(unnamed, t.Service)
+	ours = ours || t.Service == "cloudtrail" && t.Resource == "trail/"+Stem // the organization's, in the management account
 	for _, name := range strings.FieldsFunc(t.Resource, func(r rune) bool { return r == '/' || r == ':' }) {
 		ours = ours || t.Account == hub && (name == Stem || strings.HasPrefix(name, Stem+"-"))
 		ours = ours || t.Service == "iam" && t.Resource == "policy/"+Quarantine
@@ -171,6 +174,9 @@ func protected(set setting.Guard, q Question) *Refusal {
 	}
 	if q.Tags[ProtectedTag] == "true" {
 		return &Refusal{Protected, fmt.Sprintf("%s carries the tag %s=true but is not on the protected list: whoever can tag it could have set it, so a person decides", q.Target.ARN, ProtectedTag)}
+	}
+	if q.Asks != "" {
+		return &Refusal{Protected, q.Asks}
 	}
 	return nil
 }

@@ -68,6 +68,7 @@ func TestEveryResourceOfTheTemplatesIsOurs(t *testing.T) {
 		var doc struct {
 			Resources map[string]struct {
 				Type       string               `yaml:"Type"`
+				Condition  string               `yaml:"Condition"`
 				Properties map[string]yaml.Node `yaml:"Properties"`
 			} `yaml:"Resources"`
 		}
@@ -79,6 +80,10 @@ func TestEveryResourceOfTheTemplatesIsOurs(t *testing.T) {
 			account = member
 		}
 		for id, r := range doc.Resources {
+			where := account
+			if filepath.Base(file) == "organization.yaml" && strings.HasPrefix(r.Condition, "Management") {
+				where = member // the management account, which is not the hub
+			}
 			if slices.Contains(parts, r.Type) || slices.ContainsFunc(sources, func(s string) bool { return strings.HasPrefix(r.Type, s) }) {
 				continue
 			}
@@ -97,9 +102,9 @@ func TestEveryResourceOfTheTemplatesIsOurs(t *testing.T) {
 					t.Errorf("%s %s has no %s: it could not be told from others", filepath.Base(file), id, form.property)
 				}
 			}
-			name = strings.NewReplacer("${AWS::Region}", "us-east-1", "${AWS::AccountId}", account).Replace(name)
-			arn := strings.NewReplacer("NAME", name, "ACCOUNT", account).Replace(form.arn)
-			target, err := incident.ParseTarget(incident.Step{Action: "isolate-instance", Target: arn}, incident.Ref{Account: account, Region: "us-east-1"})
+			name = strings.NewReplacer("${AWS::Region}", "us-east-1", "${AWS::AccountId}", where).Replace(name)
+			arn := strings.NewReplacer("NAME", name, "ACCOUNT", where).Replace(form.arn)
+			target, err := incident.ParseTarget(incident.Step{Action: "isolate-instance", Target: arn}, incident.Ref{Account: where, Region: "us-east-1"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -118,6 +123,7 @@ func TestWhatIsOnlyNamedLikeUsIsNotOurs(t *testing.T) {
 	for _, arn := range []string{
 		"arn:aws:sqs:us-east-1:222222222222:firebreak-action-dlq", "arn:aws:iam::222222222222:role/firebreak/evil", "arn:aws:kms:us-east-1:222222222222:key/0d6d2b3e",
 		"arn:aws:iam::222222222222:user/SecurityRemediationRole-Readers", "arn:aws:iam::111111111111:role/afirebreak", "arn:aws:ec2:us-east-1:111111111111:instance/i-0abcdef1234567890",
+		"arn:aws:cloudtrail:us-east-1:222222222222:trail/firebreak-copy", "arn:aws:s3:::firebreak-evidence-222222222222-us-east-1", "arn:aws:lambda:us-east-1:222222222222:function:firebreak-notify",
 	} {
 		account := strings.Split(arn, ":")[4]
 		target, err := incident.ParseTarget(incident.Step{Target: arn}, incident.Ref{Account: account, Region: "us-east-1"})

@@ -5,6 +5,7 @@ package incident
 import (
 	"crypto/sha256"
 	"encoding/base32"
+	"errors"
 	"fmt"
 	"sort"
 	"strings"
@@ -180,8 +181,11 @@ type Target struct {
 	Resource  string // what follows the account in the ARN, for instance instance/i-1 or user/path/name
 }
 
+// ErrForeign says that a target is in another account than its finding's.
+var ErrForeign = errors.New("another account's")
+
 // ParseTarget takes a step's ARN apart. S3 ARNs carry neither account nor region, IAM ARNs no region: they are the finding's
-// own then, because Firebreak acts only in the finding's account. Errors: not an ARN; another account than the finding's.
+// own then, because Firebreak acts only in the finding's account. Errors: not an ARN; ErrForeign (wrapped), with the target.
 func ParseTarget(s Step, r Ref) (Target, error) {
 	a, err := arn.Parse(s.Target)
 	if err != nil {
@@ -193,10 +197,11 @@ func ParseTarget(s Step, r Ref) (Target, error) {
 	if a.Region == "" {
 		a.Region = r.Region
 	}
-	if a.AccountID != r.Account {
-		return Target{}, fmt.Errorf("target %s is not in account %s of the finding", s.Target, r.Account)
+	t := Target{ARN: s.Target, Partition: a.Partition, Service: a.Service, Account: a.AccountID, Region: a.Region, Resource: a.Resource}
+	if t.Account != r.Account {
+		return t, fmt.Errorf("target %s is not in account %s of the finding: %w", s.Target, r.Account, ErrForeign)
 	}
-	return Target{ARN: s.Target, Partition: a.Partition, Service: a.Service, Account: a.AccountID, Region: a.Region, Resource: a.Resource}, nil
+	return t, nil
 }
 
 // Name is the last part of the resource: i-1 of instance/i-1, name of user/path/name, bucket of an S3 ARN.

@@ -33,6 +33,9 @@ type Hold struct {
 	Foreign []string `json:"foreign,omitempty"`
 	// Holders are the incidents that want the containment, with the parameters each asked for.
 	Holders map[string]map[string]string `json:"holders"`
+	// Wary are reasons why a restoration takes a person's force, of incidents that held it and have left: the last one to leave must not
+	// bring back what another one had closed for good.
+	Wary []string `json:"wary,omitempty"`
 	// Lease: until then, the execution Lessee alone may work on the resource.
 	Lessee string    `json:"lessee,omitempty"`
 	Lease  time.Time `json:"lease,omitzero"`

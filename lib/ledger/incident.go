@@ -104,15 +104,20 @@ type Event struct {
 	Why string `json:"why,omitempty"`
 }
 
+// Entry is an event as an item of the timeline, to be written together with something else.
+func Entry(id string, e Event) Item[Event] {
+	return Item[Event]{Key: Key{"INC#" + id, fmt.Sprintf("EVENT#%s#%s#%d", Stamp(e.Time), e.State, e.Attempt)}, Value: e}
+}
+
 // Append adds an event to the incident's timeline. Two events of one state and attempt in the same microsecond are told
 // apart by a counter.
 func Append(ctx context.Context, s Store, id string, e Event) error {
+	first := Entry(id, e)
 	for n := 0; ; n++ {
-		sk := fmt.Sprintf("EVENT#%s#%s#%d", Stamp(e.Time), e.State, e.Attempt)
+		it := first
 		if n > 0 {
-			sk += fmt.Sprintf("#%d", n)
+			it.SK += fmt.Sprintf("#%d", n)
 		}
-		it := Item[Event]{Key: Key{"INC#" + id, sk}, Value: e}
 		err := Save(ctx, s, &it)
 		if err == nil || !isConflict(err) || n == 100 {
 			return err

@@ -15,6 +15,7 @@
 //	INC#<id>      / RUN#<cause>                   the run number that a redrive or an override was given
 //	RES#<arn>     / HOLD#<action>                 what Firebreak holds on a resource: before, intent, after, holders
 //	RES#<arn>     / DOCUMENT#<digest>             an earlier document that is too long for a state
+//	RES#<arn>     / MANIFEST                      which snapshots keep which volumes of an instance
 //	RES#<arn>     / INC#<id>                      the incidents that name a resource
 //	BUDGET#<account>#<action>#<hour> / SET        the holds of an hour
 //	SLACK#<fingerprint> / SEEN                    a request of Slack that came: a second one is a replay
@@ -25,7 +26,7 @@
 //	SETTING#guard / SETTING                       mode, protected list, limits: what must take effect at once
 //
 // Index "open" (gpk / gsk) is sparse: only what still needs work is in it, sharded over four partitions a group:
-// INCIDENT#<band>, APPROVAL, SLACK, WATCH, HOLD, EVIDENCE.
+// INCIDENT#<band>, APPROVAL, SLACK, WATCH, HOLD, EVIDENCE, MANIFEST.
 //
 // Every write is conditional on the version that was read (0: nothing there yet): two writers never both win.
 package ledger

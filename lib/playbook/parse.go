@@ -245,7 +245,7 @@ func (r *rule) check(n *yaml.Node, known map[string]Use) error {
 // A rule may ask for as many approvers as that: no setting and no rule asks for fewer, and more than a team has never decide.
 const fewest, most = 2, 20
 
-var resourceNames = []resourceName{anInstance, aRole, aUser, aKey, aBucket, aGroup, aTrail, aResource}
+var resourceNames = []resourceName{anInstance, aRole, aUser, aKey, aBucket, aGroup, aTrail, anAccount, aResource}
 
 func checkSteps(n *yaml.Node, list []step, known map[string]Use, eradicate bool) error {
 	for i, s := range list {

@@ -103,6 +103,7 @@ const (
 	aBucket    resourceName = "bucket"
 	aGroup     resourceName = "security-group"
 	aTrail     resourceName = "trail"
+	anAccount  resourceName = "account"  // the finding's own, as a whole
 	aResource  resourceName = "resource" // the one that the finding is about, whatever it is
 )
 
@@ -114,8 +115,8 @@ var kindOf = map[resourceName]finding.Kind{
 
 // one is the name with its article.
 func (n resourceName) one() string {
-	if n == anInstance {
-		return "an instance"
+	if n == anInstance || n == anAccount {
+		return "an " + string(n)
 	}
 	return "a " + strings.ReplaceAll(string(n), "-", " ")
 }
@@ -383,6 +384,8 @@ func named(n resourceName, f finding.Finding) []finding.Resource {
 		return f.Instances()
 	case aResource:
 		return f.Resources[:min(1, len(f.Resources))]
+	case anAccount:
+		return []finding.Resource{{Type: finding.Account, ID: f.Account, ARN: f.AccountARN(), Account: f.Account}}
 	}
 	return f.Of(kindOf[n])
 }
@@ -435,6 +438,8 @@ func (s step) aim(r finding.Resource, f finding.Finding) (incident.Step, error) 
 	switch {
 	case made.Target == "":
 		return made, fmt.Errorf("%s needs %s, and %q is none that can be told for certain", s.Action, s.Target.one(), r.ID)
+	case s.Target == aTrail && r.Account != f.Account:
+		// The organization's trail: nothing is done in its account, and the action says who has to.
 	case r.Account != f.Account:
 		return made, fmt.Errorf("%s: %s is of account %s, the finding of %s", s.Action, made.Target, r.Account, f.Account)
 	case r.Region != "" && f.Region != "" && r.Region != f.Region:

@@ -223,3 +223,39 @@ func TestAnExposedKeyIsItsUsersOnceThatIsKnown(t *testing.T) {
 		t.Errorf("root's key: %s, %s", d.Disposition, d.Reason)
 	}
 }
+
+// The organization's trail is another account's, and a member's finding may name it: the step is made, so that whoever has the trail is told.
+// Of nothing else that is another account's is a step made.
+func TestTheOrganizationsTrailIsAStep(t *testing.T) {
+	raw := strings.ReplaceAll(string(event(t, "guardduty-named-trail-stopped")), "arn:aws:cloudtrail:us-east-1:222222222222:trail/clinic-trail", "arn:aws:cloudtrail:eu-west-1:333333333333:trail/organization")
+	fs, err := finding.Decode([]byte(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := book(t).Decide(fs[0], 25)
+	if d.Disposition != Respond || d.Plan.Contain[0].Action != "restart-trail" || d.Plan.Contain[0].Target != "arn:aws:cloudtrail:eu-west-1:333333333333:trail/organization" {
+		t.Errorf("%s (%s): %+v", d.Disposition, d.Reason, d.Plan)
+	}
+}
+
+// A rule of an installation's own may have an action take the whole account of the finding.
+func TestARuleForTheWholeAccount(t *testing.T) {
+	b, err := Parse("own.yaml", []byte("rules:\n  - name: block-all\n    when: {type: [\"Policy:S3/*\"]}\n    contain: [{action: block-public-access, target: account}]\n    notify: {audience: security, escalate: 1h}\n"), Actions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	fs, err := finding.Decode(event(t, "guardduty-public-bucket"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := b.Decide(fs[0], 25)
+	if d.Disposition != Respond || d.Plan.Contain[0].Action != "block-public-access" || d.Plan.Contain[0].Target != "arn:aws:iam::222222222222:root" {
+		t.Errorf("%s (%s): %+v", d.Disposition, d.Reason, d.Plan)
+	}
+	for _, action := range []string{"encrypt-bucket", "isolate-instance"} {
+		_, err := Parse("own.yaml", []byte("rules:\n  - name: x\n    contain: [{action: "+action+", target: account}]\n    notify: {audience: security, escalate: 1h}\n"), Actions())
+		if err == nil || !strings.Contains(err.Error(), "not account") {
+			t.Errorf("%s of an account: %v", action, err)
+		}
+	}
+}

@@ -7,6 +7,9 @@ import (
 
 	"firebreak/lib/fault"
 	"firebreak/lib/incident"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 )
 
 // Kind is the first part of an IAM resource.
@@ -43,6 +46,15 @@ func Looking(t incident.Target) []string {
 	out := ARNs(t)
 	if len(out) == 1 {
 		out = append(out, fmt.Sprintf("arn:%s:iam::%s:%s/%s", t.Partition, t.Account, kind, t.Name()))
+	}
+	return out
+}
+
+// Tags are those of a principal by their keys.
+func Tags(list []types.Tag) map[string]string {
+	out := map[string]string{}
+	for _, t := range list {
+		out[aws.ToString(t.Key)] = aws.ToString(t.Value)
 	}
 	return out
 }

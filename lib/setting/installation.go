@@ -3,6 +3,8 @@ package setting
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"io"
 	"net/url"
 	"regexp"
 	"slices"
@@ -14,6 +16,7 @@ import (
 	"firebreak/lib/incident"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 )
 
@@ -28,6 +31,9 @@ type Installed struct {
 	Slack     Slack      // <prefix>/slack; may be missing: then nothing goes to Slack
 	Forensics Forensics  // <prefix>/forensics
 	Sweep     Sweep      // <prefix>/sweep; may be missing: then the default
+	Trusted   Trusted    // <prefix>/trusted; may be missing: then nobody but the installation's own accounts is trusted
+	// Hub is the account that the parameters are in; empty where SSM does not say.
+	Hub string
 	// Authors are who changed lately what decisions depend on. Only Deciding fills it in.
 	Authors []Author
 }
@@ -246,6 +252,7 @@ func (i *Installation) settings(ctx context.Context) (Installed, error) {
 	fields := map[string]any{
 		"accounts": &in.Accounts, "approvers": &in.Approvers, "approval": &in.Approval, "playbook": &in.Playbook, "action": &in.Action,
 		"signin": &in.SignIn, "slack": &in.Slack, "forensics": &in.Forensics, "sweep": &in.Sweep,
+		"trusted": &in.Trusted,
 	}
 	names := make([]string, 0, len(fields))
 	for f := range fields {
@@ -261,8 +268,8 @@ func (i *Installation) settings(ctx context.Context) (Installed, error) {
 		return Installed{}, fault.Wrap(name, err, "read the settings %s in SSM", strings.Join(names, ", "))
 	}
 	missing := slices.DeleteFunc(slices.Clone(out.InvalidParameters), func(n string) bool {
-		// Without the first two there are fewer ways to decide, and none is easier; the third has a default.
-		return slices.Contains([]string{i.prefix + "/signin", i.prefix + "/slack", i.prefix + "/sweep"}, n)
+		// Without signin and slack there are fewer ways to decide, and none is easier; without trusted fewer are trusted; sweep has a default.
+		return slices.Contains([]string{i.prefix + "/signin", i.prefix + "/slack", i.prefix + "/sweep", i.prefix + "/trusted"}, n)
 	})
 	if len(missing) > 0 {
 		return Installed{}, fault.New(fault.Unreadable, "the settings %s are missing in SSM: deploy the stack settings again", strings.Join(missing, ", "))
@@ -270,6 +277,9 @@ func (i *Installation) settings(ctx context.Context) (Installed, error) {
 	changed := map[string]time.Time{}
 	for _, p := range out.Parameters {
 		changed[aws.ToString(p.Name)] = aws.ToTime(p.LastModifiedDate)
+		if a, err := arn.Parse(aws.ToString(p.ARN)); err == nil {
+			in.Hub = a.AccountID
+		}
 		field, ok := fields[strings.TrimPrefix(aws.ToString(p.Name), i.prefix+"/")]
 		if !ok {
 			continue
@@ -278,6 +288,9 @@ func (i *Installation) settings(ctx context.Context) (Installed, error) {
 		dec.DisallowUnknownFields()
 		if err := dec.Decode(field); err != nil {
 			return Installed{}, fault.Wrap(fault.Unreadable, err, "the setting %s in SSM", aws.ToString(p.Name))
+		}
+		if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+			return Installed{}, fault.New(fault.Unreadable, "the setting %s in SSM has something behind its end", aws.ToString(p.Name))
 		}
 	}
 	if err := in.check(); err != nil {
@@ -363,6 +376,9 @@ func (i Installed) check() error {
 		return fault.New(fault.Unreadable, "the setting forensics: lockMode is %q, not governance or compliance, or lockDays is %d, less than 1", i.Forensics.LockMode, i.Forensics.LockDays)
 	case i.Sweep.Hours < 0 || i.Sweep.Hours > 168:
 		return fault.New(fault.Unreadable, "the setting sweep: hours is %d, not between 1 and 168", i.Sweep.Hours)
+	}
+	if err := i.Trusted.check(); err != nil {
+		return err
 	}
 	return i.Playbook.check()
 }

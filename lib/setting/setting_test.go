@@ -42,7 +42,7 @@ func (f *fakeSSM) GetParameters(_ context.Context, in *ssm.GetParametersInput, _
 	out := &ssm.GetParametersOutput{}
 	for _, n := range in.Names {
 		if v, ok := f.values[n]; ok {
-			out.Parameters = append(out.Parameters, types.Parameter{Name: aws.String(n), Value: &v, LastModifiedDate: &f.changed})
+			out.Parameters = append(out.Parameters, types.Parameter{Name: aws.String(n), Value: &v, LastModifiedDate: &f.changed, ARN: aws.String("arn:aws:ssm:us-east-1:111111111111:parameter" + n)})
 		} else {
 			out.InvalidParameters = append(out.InvalidParameters, n)
 		}
@@ -95,6 +95,11 @@ func TestWhatCannotBeReadStopsActing(t *testing.T) {
 		"an unhashed one":   {"/firebreak/playbook", `{"source":"s3","bucket":"b","key":"k","version":"v","sha256":"abc"}`, "64 hexadecimal digits"},
 		"built in and own":  {"/firebreak/playbook", `{"source":"builtin","bucket":"b"}`, "nothing else is set"},
 		"a lock of nothing": {"/firebreak/forensics", `{"account":"333333333333","lockMode":"none","lockDays":1}`, "lockMode"},
+		"trust in a name":   {"/firebreak/trusted", `{"accounts":["partner"]}`, "12 digits"},
+		"trust in anybody":  {"/firebreak/trusted", `{"organization":"*"}`, "organization"},
+		"trust in no user":  {"/firebreak/trusted", `{"canonicalUsers":["abc"]}`, "canonical user"},
+		"trust, mistyped":   {"/firebreak/trusted", `{"acounts":["333333333333"]}`, "acounts"},
+		"two values":        {"/firebreak/trusted", `{"accounts":[]} {"accounts":["333333333333"]}`, "behind its end"},
 		"a lock of no days": {"/firebreak/forensics", `{"account":"333333333333","lockMode":"compliance","lockDays":0}`, "lockDays"},
 	} {
 		values := maps.Clone(good)
@@ -203,3 +208,40 @@ func TestWhoChangedTheSettings(t *testing.T) {
 }
 
 type onlyRead struct{ SSMAPI }
+
+// Whoever is not told to be trusted is an outsider; without the setting those are all but the installation's own accounts.
+func TestWhoIsTrusted(t *testing.T) {
+	const user = "79a59df900b949e55d96a1e698fbacedfd6e09d98eacf8f8d5218e7cd47ef2be"
+	values := maps.Clone(good)
+	values["/firebreak/forensics"] = `{"account":"555555555555","lockMode":"governance","lockDays":1}`
+	alone, err := NewInstallation(&fakeSSM{values: values}, "/firebreak").Read(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	values = maps.Clone(values)
+	values["/firebreak/trusted"] = `{"accounts":["333333333333"],"organization":"o-abcdefghij","canonicalUsers":["` + user + `"]}`
+	set, err := NewInstallation(&fakeSSM{values: values}, "/firebreak").Read(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		principal   string
+		always, set bool
+	}{
+		{"222222222222", true, true}, {"arn:aws:iam::222222222222:root", true, true}, {"arn:aws:sts::222222222222:assumed-role/app/i-1", true, true},
+		{"111111111111", true, true}, {"arn:aws:iam::555555555555:root", true, true},
+		{"333333333333", false, true}, {"arn:aws:iam::333333333333:role/reader", false, true},
+		{"o-abcdefghij", false, true}, {"arn:aws:organizations::333333333333:organization/o-abcdefghij", false, true}, {"arn:aws:organizations::333333333333:ou/o-abcdefghij/ou-ab12-34cd56ef", false, true},
+		{user, false, true},
+		{"arn:aws:organizations::333333333333:organization/o-klmnopqrst", false, false}, {"o-abcdefghijk", false, false},
+		{"444455556666", false, false}, {"arn:aws:iam::444455556666:root", false, false}, {"arn:aws:s3:::333333333333", false, false},
+		{"arn:aws:iam::444455556666:role/333333333333", false, false}, {"*", false, false}, {"", false, false}, {"cloudtrail.amazonaws.com", false, false}, {"arn:aws:iam::222222222222:saml-provider/clinic", false, false}, {"accounts.google.com", false, false},
+	} {
+		if got := alone.Trusts(tt.principal); (got != "") != tt.always {
+			t.Errorf("without the setting %q is trusted: %q", tt.principal, got)
+		}
+		if got := set.Trusts(tt.principal); (got != "") != tt.set {
+			t.Errorf("%q is trusted: %q, want %v", tt.principal, got, tt.set)
+		}
+	}
+}

@@ -35,6 +35,7 @@ func verbs() []verb {
 		{"explain", "ID|FILE|-", "which rule and conditions decided, and what would have to differ", explainHelp, explain},
 		{"playbook", "check|use FILE", "whether a playbook would be loaded, and what may not be meant in it; or let it decide from now on", playbookHelp, aPlaybook},
 		{"release", "ID", "undo what an incident contained, newest first, and close it; --plan only says what that would be", releaseHelp, release},
+		{"close", "ID", "close an incident by hand, with the reason; undoes nothing", closeHelp, closeByHand},
 		{"mode", "[act|plan|off]", "show or set whether Firebreak acts, only plans, or is switched off", modeHelp, mode},
 		{"protect", "[ARN]", "never change what this ARN or pattern names without a person; without ARN: the list", protectHelp, protect},
 		{"unprotect", "ARN", "take an ARN or pattern off the protected list", unprotectHelp, unprotect},
@@ -72,6 +73,8 @@ type call struct {
 	why         string
 	// raise is a flag of budget.
 	raise int
+	// yes is a flag of close.
+	yes bool
 }
 
 // misuse is an error of the person who typed: it is answered with the usage.
@@ -177,6 +180,9 @@ func (c *call) parse(args []string) error {
 	case "budget":
 		fs.IntVar(&c.raise, "raise", 0, "")
 		fs.StringVar(&c.why, "why", "", "")
+	case "close":
+		fs.StringVar(&c.why, "why", "", "")
+		fs.BoolVar(&c.yes, "yes", false, "")
 	case "release":
 		fs.Func("action", "", func(name string) error { c.actions = append(c.actions, strings.Split(name, ",")...); return nil })
 		fs.BoolVar(&c.plan, "plan", false, "")

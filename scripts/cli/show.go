@@ -11,6 +11,7 @@ import (
 
 	"firebreak/lib/approval"
 	"firebreak/lib/channel"
+	"firebreak/lib/evidence"
 	"firebreak/lib/incident"
 	"firebreak/lib/ledger"
 )
@@ -23,6 +24,7 @@ everything that happened, in the order of time. Task tokens and links are never 
 type record struct {
 	Incident  ledger.Incident     `json:"incident"`
 	Holds     []ledger.Hold       `json:"holds"`
+	Manifests []evidence.Manifest `json:"manifests"`
 	Approvals []approval.Approval `json:"approvals"`
 	Timeline  []ledger.Event      `json:"timeline"`
 }
@@ -64,7 +66,7 @@ func show(ctx context.Context, a *app, c *call) error {
 
 // record reads an incident.
 func (k *cloud) record(ctx context.Context, id string) (record, error) {
-	r := record{Holds: []ledger.Hold{}, Approvals: []approval.Approval{}}
+	r := record{Holds: []ledger.Hold{}, Manifests: []evidence.Manifest{}, Approvals: []approval.Approval{}}
 	meta, err := ledger.Load[ledger.Incident](ctx, k.store, ledger.IncidentKey(id))
 	if err != nil {
 		return r, err
@@ -85,6 +87,16 @@ func (k *cloud) record(ctx context.Context, id string) (record, error) {
 		}
 		if hold.Exists() && !slices.ContainsFunc(r.Holds, func(h ledger.Hold) bool { return h.Resource == s.Target && h.Action == s.Action }) {
 			r.Holds = append(r.Holds, hold.Value)
+		}
+		if s.Action != "snapshot-volumes" {
+			continue
+		}
+		taken, err := ledger.Load[evidence.Manifest](ctx, k.store, evidence.ManifestKey(s.Target))
+		if err != nil {
+			return r, err
+		}
+		if taken.Exists() {
+			r.Manifests = append(r.Manifests, taken.Value)
 		}
 	}
 	items, err := approval.List(ctx, k.store, id)
@@ -118,12 +130,22 @@ func (r record) print(a *app) {
 		fmt.Fprintf(w, "  decided by %s, executed by %s\n", orDash(i.Rule), orDash(last(i.Owner)))
 		steps(w, "CONTAIN", i.Plan.Contain, i)
 		steps(w, "ERADICATE, AFTER APPROVAL", i.Plan.Eradicate, i)
+		byHand(w, i)
 	}
 	if len(r.Holds) > 0 {
 		fmt.Fprint(w, "\nHELD\n")
 	}
 	for _, h := range r.Holds {
 		fmt.Fprintf(w, "  %s on %s: %s, for %s\n", h.Action, short(h.Resource), phase(h), strings.Join(slices.Sorted(maps.Keys(h.Holders)), ", "))
+	}
+	if len(r.Manifests) > 0 {
+		fmt.Fprint(w, "\nKEPT\n")
+	}
+	for _, m := range r.Manifests {
+		fmt.Fprintf(w, "  %s\n", short(m.Instance))
+		for _, e := range m.Snapshots {
+			fmt.Fprintf(w, "      %s\n", plain(e.String(), 400))
+		}
 	}
 	if len(r.Approvals) > 0 {
 		fmt.Fprint(w, "\nASKED\n")
@@ -174,6 +196,17 @@ func steps(w io.Writer, head string, list []incident.Step, i ledger.Incident) {
 			}
 		}
 		fmt.Fprintf(w, "  %-20s %s  %s\n", s.Action, short(s.Target), how)
+	}
+}
+
+// byHand gives in full what an action refused and nobody can set aside: the exact edit, where one was prepared.
+func byHand(w io.Writer, i ledger.Incident) {
+	head := "\nTO BE DONE BY HAND\n"
+	for _, s := range i.Plan.Contain {
+		if r := i.Outcomes[s.Key()]; r.Outcome == incident.Refused && r.Override == "" {
+			fmt.Fprintf(w, "%s  %s %s\n      %s\n", head, s.Action, short(s.Target), plain(r.Reason, 4000))
+			head = ""
+		}
 	}
 }
 

@@ -43,6 +43,7 @@ func (s *session) hub(ctx context.Context, args []string) error {
 	approvers := flags.String("approvers", "", "`file` with the people who may decide: a JSON list of id, name, email, severities, accounts, principals")
 	arch := flags.String("arch", "", "`architecture` that was built: arm64 (the default of a new installation) or x86_64")
 	forensic := flags.String("forensic-account", "", "`id` of the account that evidence is copied to before anything is terminated")
+	trusted := flags.String("trusted", "", "`whom` resources may be shared with besides these accounts: account ids, an organization (o-…), canonical user ids, separated by commas; none for nobody")
 	standby := flags.String("standby-of", "", "make this a stand-by: the `region` of the hub that responds")
 	drill := flags.Bool("drill", true, "verify afterwards that a sample finding comes through and is recorded, for up to ten minutes")
 	var set assignments
@@ -64,6 +65,13 @@ func (s *session) hub(ctx context.Context, args []string) error {
 			return err
 		}
 		given["Approvers"] = list
+	}
+	if *trusted != "" {
+		list, err := trustedList(*trusted)
+		if err != nil {
+			return err
+		}
+		maps.Copy(given, list)
 	}
 	if err := memberList("--members", *members); err != nil {
 		return err
@@ -245,6 +253,32 @@ func memberParameters(list, regions, home string) (ids, accounts string) {
 	}
 	text, _ := json.Marshal(settings) // strings only: cannot fail
 	return strings.Join(all, ","), string(text)
+}
+
+var (
+	organizationID = regexp.MustCompile(`^o-[a-z0-9]{10,32}$`)
+	canonicalUser  = regexp.MustCompile(`^[0-9a-f]{64}$`)
+)
+
+// trustedList gives the template's parameters for those that are trusted, told apart by how they look.
+func trustedList(list string) (map[string]string, error) {
+	t := setting.Trusted{Accounts: []string{}, CanonicalUsers: []string{}}
+	for _, who := range strings.Split(list, ",") {
+		switch who = strings.TrimSpace(who); {
+		case list == "none":
+		case accountID.MatchString(who):
+			t.Accounts = append(t.Accounts, who)
+		case organizationID.MatchString(who) && t.Organization == "":
+			t.Organization = who
+		case canonicalUser.MatchString(who):
+			t.CanonicalUsers = append(t.CanonicalUsers, who)
+		default:
+			return nil, fmt.Errorf("--trusted: %q is neither an account id of 12 digits, nor the one organization (o-…), nor a canonical user id of 64 hexadecimal digits", who)
+		}
+	}
+	accounts, _ := json.Marshal(t.Accounts) // strings only: cannot fail
+	users, _ := json.Marshal(t.CanonicalUsers)
+	return map[string]string{"TrustedAccounts": string(accounts), "TrustedOrganization": t.Organization, "TrustedCanonicalUsers": string(users)}, nil
 }
 
 // approverList reads a file of approvers, strictly.

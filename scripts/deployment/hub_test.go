@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,6 +21,18 @@ func TestMembersBecomeParameters(t *testing.T) {
 	want := `[{"id":"222222222222","name":"clinic","regions":["us-east-1","eu-central-1"]},{"id":"333333333333","name":"333333333333","regions":["us-east-1","eu-central-1"]}]`
 	if accounts != want {
 		t.Errorf("Accounts %s", accounts)
+	}
+}
+
+func TestTrustedBecomesParameters(t *testing.T) {
+	user := strings.Repeat("0f", 32)
+	got, err := trustedList("333333333333, o-abcdefghij," + user + ",444455556666")
+	want := map[string]string{"TrustedAccounts": `["333333333333","444455556666"]`, "TrustedOrganization": "o-abcdefghij", "TrustedCanonicalUsers": `["` + user + `"]`}
+	if err != nil || !maps.Equal(got, want) {
+		t.Errorf("%v, %v", got, err)
+	}
+	if got, err := trustedList("none"); err != nil || !maps.Equal(got, map[string]string{"TrustedAccounts": "[]", "TrustedOrganization": "", "TrustedCanonicalUsers": "[]"}) {
+		t.Errorf("none: %v, %v", got, err)
 	}
 }
 
@@ -42,6 +55,8 @@ func TestWrongInputIsNamed(t *testing.T) {
 		`"now" is no option`:                         "hub now",
 		`--hub-account: "1" is not an account id`:    "member --hub-account 1 --hub-region us-east-1",
 		`--hub-region: "mars" is not a region`:       "member --hub-account 111111111111 --hub-region mars",
+		`--trusted: "*" is neither`:                  "hub --trusted 333333333333,*",
+		`--trusted: "o-klmnopqrst" is neither`:       "hub --trusted o-abcdefghij,o-klmnopqrst",
 		`--standby-of: "mars" is not a region`:       "hub --standby-of mars",
 		`--forensic-account: "1" is not an account`:  "hub --forensic-account 1",
 		`--standby-region: "mars" is not a region`:   "member --hub-account 111111111111 --hub-region us-east-1 --standby-region mars",

@@ -1,14 +1,17 @@
 // Command picture draws a state machine as a Mermaid flowchart, for the README.
 //
-//	go run ./scripts/picture [-into FILE] [statemachines/respond.asl.json]
+//	go run ./scripts/picture [statemachines/respond.asl.json]
+//	go run ./scripts/picture -into FILE
 //
-// It writes to standard output, or with -into between <!-- machine --> and <!-- /machine --> of the file.
+// It writes one machine to standard output, or with -into all of them, each between its own marks: <!-- machine --> and
+// <!-- /machine --> for the one that responds, <!-- release --> and <!-- /release --> for the one that releases.
 package main
 
 import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -17,24 +20,27 @@ import (
 )
 
 func main() {
-	into := flag.String("into", "", "file whose block between <!-- machine --> and <!-- /machine --> is replaced")
+	into := flag.String("into", "", "file whose blocks are replaced, one a machine")
 	flag.Parse()
-	definition := "statemachines/respond.asl.json"
+	definition := Machines["machine"]
 	if flag.NArg() > 0 {
 		definition = flag.Arg(0)
 	}
-	if err := run(definition, *into); err != nil {
+	if err := run(".", definition, *into); err != nil {
 		fmt.Fprintln(os.Stderr, "picture:", err)
 		os.Exit(1)
 	}
 }
 
-func run(definition, into string) error {
-	m, err := asl.Load(definition)
-	if err != nil {
-		return err
-	}
+// Machines are the machines' definitions by the marks of their blocks.
+var Machines = map[string]string{"machine": "statemachines/respond.asl.json", "release": "statemachines/release.asl.json"}
+
+func run(root, definition, into string) error {
 	if into == "" {
+		m, err := asl.Load(definition)
+		if err != nil {
+			return err
+		}
 		_, err = fmt.Print(Picture(m))
 		return err
 	}
@@ -42,18 +48,25 @@ func run(definition, into string) error {
 	if err != nil {
 		return err
 	}
-	before, _, after, err := Block(string(text))
-	if err != nil {
-		return fmt.Errorf("%s: %w", into, err)
+	drawn := string(text)
+	for mark, definition := range Machines {
+		m, err := asl.Load(filepath.Join(root, definition))
+		if err != nil {
+			return err
+		}
+		before, _, after, err := Block(drawn, mark)
+		if err != nil {
+			return fmt.Errorf("%s: %w", into, err)
+		}
+		drawn = before + "\n" + Fenced(m) + after
 	}
-	return os.WriteFile(into, []byte(before+"\n"+Fenced(m)+after), 0o644)
+	return os.WriteFile(into, []byte(drawn), 0o644)
 }
 
-const begin, end = "<!-- machine -->", "<!-- /machine -->"
-
-// Block splits a text at its markers: what is before the block (with the first marker), the block itself, what is after it.
-// Errors: a marker is missing.
-func Block(text string) (before, block, after string, err error) {
+// Block splits a text at the marks of a block: what is before it (with the first mark), the block itself, what is after it.
+// Errors: a mark is missing.
+func Block(text, mark string) (before, block, after string, err error) {
+	begin, end := "<!-- "+mark+" -->", "<!-- /"+mark+" -->"
 	i, j := strings.Index(text, begin), strings.Index(text, end)
 	if i < 0 || j < i {
 		return "", "", "", fmt.Errorf("no block between %s and %s", begin, end)
@@ -111,7 +124,11 @@ func level(b *strings.Builder, m asl.Machine, indent, any string) {
 	}
 	for _, s := range m.States {
 		if s.ItemProcessor != nil {
-			fmt.Fprintf(b, "%ssubgraph %s[\"%s: each step, at once\"]\n%s  direction LR\n", indent, id(s.Name), s.Name, indent)
+			how := "at once"
+			if s.MaxConcurrency == float64(1) {
+				how = "one after the other"
+			}
+			fmt.Fprintf(b, "%ssubgraph %s[\"%s: each step, %s\"]\n%s  direction LR\n", indent, id(s.Name), s.Name, how, indent)
 			level(b, *s.ItemProcessor, indent+"  ", "any action")
 			fmt.Fprintf(b, "%send\n", indent)
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -10,39 +11,45 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-const definition = "../../statemachines/respond.asl.json"
-
-func TestREADMEHasThePictureOfTheMachine(t *testing.T) {
-	m, err := asl.Load(definition)
-	if err != nil {
-		t.Fatal(err)
-	}
+func TestREADMEHasThePictureOfEachMachine(t *testing.T) {
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, block, _, err := Block(string(readme))
-	if err != nil {
-		t.Fatal("README.md:", err)
+	files, err := filepath.Glob("../../statemachines/*.asl.json")
+	if err != nil || len(files) != len(Machines) {
+		t.Errorf("%d machines and %d pictures, %v", len(files), len(Machines), err)
 	}
-	if diff := cmp.Diff(Fenced(m), block); diff != "" {
-		t.Errorf("README.md is stale, run: go run ./scripts/picture -into README.md\n%s", diff)
+	for mark, definition := range Machines {
+		m, err := asl.Load("../../" + definition)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, block, _, err := Block(string(readme), mark)
+		if err != nil {
+			t.Fatal("README.md:", err)
+		}
+		if diff := cmp.Diff(Fenced(m), block); diff != "" {
+			t.Errorf("README.md's picture of %s is stale, run: go run ./scripts/picture -into README.md\n%s", definition, diff)
+		}
 	}
 }
 
 func TestPictureHasEveryState(t *testing.T) {
-	m, err := asl.Load(definition)
-	if err != nil {
-		t.Fatal(err)
-	}
-	picture := Picture(m)
-	for s := range m.All() {
-		if !strings.Contains(picture, `"`+s.Name) {
-			t.Errorf("%s is not in the picture", s.Name)
+	for _, definition := range Machines {
+		m, err := asl.Load("../../" + definition)
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	if again := Picture(m); again != picture {
-		t.Error("drawn twice, it is not the same")
+		picture := Picture(m)
+		for s := range m.All() {
+			if !strings.Contains(picture, `"`+s.Name) {
+				t.Errorf("%s is not in the picture of %s", s.Name, definition)
+			}
+		}
+		if again := Picture(m); again != picture {
+			t.Error("drawn twice, it is not the same")
+		}
 	}
 }
 
@@ -75,12 +82,40 @@ func TestPicture(t *testing.T) {
 	}
 }
 
-func TestBlockNeedsItsMarkers(t *testing.T) {
-	if _, _, _, err := Block("a text without them"); err == nil {
+func TestBlockNeedsItsMarks(t *testing.T) {
+	if _, _, _, err := Block("a text without them", "machine"); err == nil {
 		t.Error("no error")
 	}
-	before, block, after, err := Block("a\n" + begin + "\nold\n" + end + "\nz\n")
-	if err != nil || before != "a\n"+begin || block != "old\n" || after != end+"\nz\n" {
+	before, block, after, err := Block("a\n<!-- machine -->\nold\n<!-- /machine -->\nz\n", "machine")
+	if err != nil || before != "a\n<!-- machine -->" || block != "old\n" || after != "<!-- /machine -->\nz\n" {
 		t.Errorf("%q %q %q %v", before, block, after, err)
+	}
+}
+
+// Each machine goes between its own marks, and all else stays.
+func TestEveryPictureGoesWhereItBelongs(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "README.md")
+	if err := os.WriteFile(file, []byte("a\n<!-- machine -->\n<!-- /machine -->\nb\n<!-- release -->\nold\n<!-- /release -->\nc\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := run("../..", "", file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, responds, _, _ := Block(string(text), "machine")
+	_, releases, rest, _ := Block(string(text), "release")
+	if !strings.Contains(responds, "NeedsApproval?") || strings.Contains(responds, "PlanRelease") || !strings.Contains(releases, "PlanRelease") || !strings.Contains(releases, "one after the other") || rest != "<!-- /release -->\nc\n" {
+		t.Errorf("%s", text)
+	}
+	if err := os.WriteFile(file, []byte("<!-- machine -->\n<!-- /machine -->\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := run("../..", "", file); err == nil {
+		t.Error("a file without the marks of the second machine is accepted")
 	}
 }

@@ -13,22 +13,22 @@ import (
 
 var next = regexp.MustCompile(`"Next": "(\w+)"`)
 
-// addState adds the choice and the state of an action to the first question of a machine: the choice last, or before that of
-// the state named before; the state before the one named so. It is made like the first of its neighbours.
-func addState(text, before, name string) (string, error) {
+// addState adds the choice and the state of an action to a question of a machine: the choice last, or before that of the state named
+// before; the state before the one named so. It is made like the first of its neighbours.
+func addState(text, asked, before, name string) (string, error) {
 	lines, s := strings.Split(text, "\n"), stem(name)
-	question := find(lines, 0, `"WhichAction?": {`)
+	question := find(lines, 0, `"`+asked+`": {`)
 	first := find(lines, question, `"Choices": [`) + 1
 	last := find(lines, first, `],`) - 1
 	if question < 0 || first <= 0 || last < first {
-		return "", errors.New("there is no question WhichAction? with a list of choices")
+		return "", fmt.Errorf("there is no question %s with a list of choices", asked)
 	}
 	if strings.Contains(text, fmt.Sprintf(`"%s": {`, s)) {
 		return text, nil
 	}
 	m := next.FindStringSubmatch(lines[first])
 	if m == nil {
-		return "", errors.New("the first choice of WhichAction? leads nowhere")
+		return "", fmt.Errorf("the first choice of %s leads nowhere", asked)
 	}
 	choice := indent(lines[first]) + fmt.Sprintf(`{"Condition": "{%% $states.input.action = '%s' %%}", "Next": "%s"}`, name, s)
 	at := last + 1
@@ -90,6 +90,11 @@ func addToMachine(text, machine, name string) (string, error) {
 		return "", err
 	}
 	return addSorted(text, machine+"Role", regexp.MustCompile(`^                  - !Sub '.*:function:firebreak-`), "                  - "+arn)
+}
+
+// addInvocation lets a function of the hub call an action's function.
+func addInvocation(text, caller, name string) (string, error) {
+	return addSorted(text, caller+"Role", regexp.MustCompile(`^                  - !Sub '.*:function:firebreak-`), "                  - !Sub 'arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:firebreak-"+name+"'")
 }
 
 // addTrust lets a function's role take a remediation role.

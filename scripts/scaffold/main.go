@@ -1,4 +1,4 @@
-// Command scaffold writes the frame of a new containing action: its folder, its state in both machines, its blocks in the
+// Command scaffold writes the frame of a new action, one that contains or one that destroys after approval: its folder, its state in both machines, its blocks in the
 // templates, its row in the README. No Go file that is there already is changed. What is there already stays as it is, so that
 // a second run only adds what is missing.
 package main
@@ -21,9 +21,10 @@ import (
 	"firebreak/lib/account"
 )
 
-const usage = `Writes the frame of a new containing action.
+const usage = `Writes the frame of a new action.
 
   scripts/new-action NAME --target KIND --role Network|Identity|Data [--no-undo REASON]
+  scripts/new-action NAME --target KIND --destroys --no-undo REASON
   scripts/new-action --check [NAME]
 
 NAME is verb-noun (encrypt-bucket). It writes functions/NAME with a test and golden results, its state in both machines, its
@@ -43,6 +44,8 @@ func main() {
 // frame is what the templates are filled with.
 type frame struct {
 	Name, Stem, Target, Role, NoUndo string
+	// Destroys says that it runs after approval only.
+	Destroys bool
 	// Example is an ARN of that kind of target.
 	Example string
 }
@@ -56,6 +59,7 @@ func run(root string, args []string, out, log io.Writer) error {
 	target := flags.String("target", "", "`kind` of resource that it takes, in the playbook's words: instance, role, user, bucket, …")
 	role := flags.String("role", "", "remediation `role` that it changes with: Network, Identity or Data")
 	noUndo := flags.String("no-undo", "", "why it has no undo (`reason`); left out where it has one")
+	destroys := flags.Bool("destroys", false, "it destroys, after approval, with the role Destroy")
 	check := flags.Bool("check", false, "only say what is missing, of NAME or of every action")
 	var names []string
 	for rest := args; ; rest = flags.Args()[1:] {
@@ -73,10 +77,15 @@ func run(root string, args []string, out, log io.Writer) error {
 	if len(names) != 1 || !verbNoun.MatchString(names[0]) {
 		return fmt.Errorf("one NAME is needed, verb-noun in small letters, not %q; see --help", names)
 	}
-	if !slices.Contains([]account.Role{account.Network, account.Identity, account.Data}, account.Role(*role)) || *target == "" {
-		return errors.New("--target KIND and --role Network, Identity or Data are needed; what destroys is written by hand, as terminate-instance is")
+	switch changing := []account.Role{account.Network, account.Identity, account.Data}; {
+	case *destroys && (*role != "" || *noUndo == "" || *target == ""):
+		return errors.New("with --destroys, --target KIND and --no-undo REASON are needed; the role is Destroy")
+	case *destroys:
+		*role = string(account.Destroy)
+	case !slices.Contains(changing, account.Role(*role)) || *target == "":
+		return errors.New("--target KIND and --role Network, Identity or Data are needed; --destroys for what destroys")
 	}
-	f := frame{Name: names[0], Stem: stem(names[0]), Target: *target, Role: *role, NoUndo: *noUndo, Example: example(*target)}
+	f := frame{Name: names[0], Stem: stem(names[0]), Target: *target, Role: *role, NoUndo: *noUndo, Destroys: *destroys, Example: example(*target)}
 	written, err := f.write(root)
 	for _, w := range written {
 		fmt.Fprintln(out, "wrote", w)
@@ -152,14 +161,29 @@ func (f frame) write(root string) ([]string, error) {
 		file string
 		edit func(string) (string, error)
 	}{
-		{"statemachines/respond.asl.json", func(s string) (string, error) { return addState(s, "Notify", f.Name) }},
+		{"statemachines/respond.asl.json", func(s string) (string, error) {
+			if f.Destroys {
+				return addState(s, "WhichEradication?", "UnknownEradication", f.Name)
+			}
+			return addState(s, "WhichAction?", "Notify", f.Name)
+		}},
 		{"statemachines/release.asl.json", func(s string) (string, error) {
 			if f.NoUndo != "" {
 				return s, nil
 			}
-			return addState(s, "UnknownAction", f.Name)
+			return addState(s, "WhichAction?", "UnknownAction", f.Name)
 		}},
-		{"cloudformation/functions.yaml", func(s string) (string, error) { return addFunction(s, block, f.Name) }},
+		{"cloudformation/functions.yaml", func(s string) (string, error) {
+			s, err := addFunction(s, block, f.Name)
+			if err != nil || !f.Destroys {
+				return s, err
+			}
+			// Who asks people, and who looks whether the evidence is complete, asks the function what it would destroy.
+			if s, err = addInvocation(s, "RequestApproval", f.Name); err != nil {
+				return s, err
+			}
+			return addInvocation(s, "Sweep", f.Name)
+		}},
 		{"cloudformation/statemachines.yaml", func(s string) (string, error) {
 			s, err := addToMachine(s, "Respond", f.Name)
 			if err != nil || f.NoUndo != "" {
@@ -198,6 +222,13 @@ func (f frame) write(root string) ([]string, error) {
 // files are the folder's files and the frames that they are made of.
 func (f frame) files() map[string]string {
 	out := map[string]string{"action.yaml": "action.yaml", "main.go": "main.go.tmpl", "main_test.go": "main_test.go.tmpl"}
+	if f.Destroys {
+		for _, g := range []string{"applied", "changed", "gone", "planned"} {
+			out["testdata/"+g+".json"] = "destroyed-" + g + ".json"
+		}
+		out["main.go"], out["main_test.go"] = "destroying.go.tmpl", "destroying_test.go.tmpl"
+		return out
+	}
 	goldens := []string{"applied", "already", "planned", "refused", "restored"}
 	if f.NoUndo != "" {
 		goldens[4] = "not-undone"

@@ -129,11 +129,48 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 	}
 }
 
+// An eradicating action is asked for by those who ask people: that is missed by name too.
+func TestWhatAnEradicatingActionLacksIsNamed(t *testing.T) {
+	dir := project(t)
+	if err := run(dir, []string{"burn-door", "--target", "queue", "--destroys", "--no-undo", "ashes stay ashes"}, io.Discard, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	for file, c := range map[string]struct{ old, want string }{
+		"cloudformation/functions.yaml":     {":function:firebreak-burn-door'", "RequestApprovalRole may not invoke firebreak-burn-door"},
+		"cloudformation/member.yaml":        {"role/firebreak-burn-door-*", "does not trust firebreak-burn-door"},
+		"statemachines/respond.asl.json":    {"= 'burn-door'", "WhichEradication? does not choose BurnDoor"},
+		"functions/burn-door/action.yaml":   {"destroys: true\n", "destroys: false, and main.go serves it by"},
+		"cloudformation/statemachines.yaml": {"        BurnDoorFunction: ", "RespondMachine has no substitution BurnDoorFunction"},
+	} {
+		path := filepath.Join(dir, file)
+		before := text(path)
+		if !strings.Contains(before, c.old) {
+			t.Errorf("%s does not have %q", file, c.old)
+			continue
+		}
+		if err := os.WriteFile(path, []byte(strings.Replace(before, c.old, "none", 1)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if file == "functions/burn-door/action.yaml" {
+			if err := os.WriteFile(path, []byte(strings.Replace(before, c.old, "", 1)), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if m := strings.Join(Missing(dir, "burn-door"), "\n"); !strings.Contains(m, c.want) {
+			t.Errorf("%s without %q: missing is %q, want %q", file, c.old, m, c.want)
+		}
+		if err := os.WriteFile(path, []byte(before), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // A new action takes no edit of a Go file that is there: its frame stands in its own folder, and every test of the machines,
 // the templates and the catalogue passes with it. Only the frame itself is missed.
 func TestANewActionTakesNoEditOfASharedGoFile(t *testing.T) {
 	for name, args := range map[string][]string{
 		"with an undo":    {"close-door", "--target", "bucket", "--role", "Data"},
+		"destroying":      {"burn-door", "--target", "queue", "--destroys", "--no-undo", "ashes stay ashes"},
 		"without an undo": {"paint-door", "--target", "role", "--role", "Identity", "--no-undo", "paint stays"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -201,7 +238,8 @@ func snapshot(t *testing.T, dir string) map[string]string {
 }
 
 func TestWrongInputIsAnswered(t *testing.T) {
-	for _, args := range [][]string{{}, {"close-door"}, {"CloseDoor", "--target", "bucket", "--role", "Data"}, {"close-door", "--target", "bucket", "--role", "Destroy"}, {"close-door", "--role", "Data"}, {"close", "--target", "bucket", "--role", "Data"}} {
+	for _, args := range [][]string{{}, {"close-door"}, {"CloseDoor", "--target", "bucket", "--role", "Data"}, {"close-door", "--target", "bucket", "--role", "Destroy"}, {"close-door", "--role", "Data"}, {"close", "--target", "bucket", "--role", "Data"},
+		{"burn-door", "--target", "queue", "--destroys"}, {"burn-door", "--destroys", "--no-undo", "ashes"}, {"burn-door", "--target", "queue", "--destroys", "--no-undo", "ashes", "--role", "Data"}} {
 		if err := run(t.TempDir(), args, io.Discard, io.Discard); err == nil {
 			t.Errorf("%v is accepted", args)
 		}

@@ -1,8 +1,8 @@
-"""Resources and condition keys of events, queues, metrics and schedules.
+"""Resources and condition keys of events, queues, topics, trails, metrics and schedules.
 
 Upstream: events:source and events:detail-type are absent, also where a call puts several events; sending to a queue
-under a customer's key needs no kms:GenerateDataKey; cloudwatch:namespace is absent; a schedule is checked against
-"*" and its role without iam:PassRole.
+under a customer's key needs no kms:GenerateDataKey; the tags of a topic and of a trail are checked against "*";
+cloudwatch:namespace is absent; a schedule is checked against "*" and its role without iam:PassRole.
 """
 
 import contextlib
@@ -15,6 +15,8 @@ from patches.iam_resources import register
 def apply():
     register("events")(event)
     register("sqs")(queue)
+    register("sns")(topic)
+    register("cloudtrail")(trail)
     register("monitoring")(metric)
     register("scheduler")(schedule)
 
@@ -42,6 +44,16 @@ def queue(request, checks):
     with contextlib.suppress(sqs._Err):  # no such queue: the call says so
         attributes = sqs._get_q(request.body.get("QueueUrl", ""))["attributes"]
         checks.also += through(request, attributes.get("KmsMasterKeyId"), *needs[request.action])
+
+
+def topic(request, checks):
+    if arn := request.param("ResourceArn"):
+        checks.resources = [arn]
+
+
+def trail(request, checks):
+    if arns := request.body.get("ResourceIdList"):
+        checks.resources = arns
 
 
 def metric(request, checks):

@@ -34,3 +34,9 @@ def test_it_is_kept_and_authorized(patched):
     for action, right in (("s3:GetAccountPublicAccessBlock", True), ("s3:GetBucketPublicAccessBlock", False)):
         keys = patched.session(allow(action), account=MEMBER)
         assert allowed(lambda: control(patched, keys).get_public_access_block(AccountId=MEMBER)) == right
+
+
+def test_a_denial_has_its_code_and_is_the_callers(patched):
+    keys = patched.session(allow("s3:GetBucketPublicAccessBlock"), account=MEMBER)
+    with pytest.raises(ClientError, match="AccessDenied.*assumed-role"):
+        control(patched, keys).get_public_access_block(AccountId=MEMBER)

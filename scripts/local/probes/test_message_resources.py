@@ -1,3 +1,5 @@
+import pytest
+
 from conftest import HUB, REGION, allow, allowed, unique
 
 
@@ -32,6 +34,37 @@ def test_upstream_the_queues_key_is_not_looked_at(plain):
 def test_a_queue_needs_its_key(patched):
     assert not sends(patched, "sqs:SendMessage")
     assert sends(patched, "sqs:SendMessage", "kms:GenerateDataKey", "kms:Decrypt")
+
+
+def tagged(platform, kind):
+    """Whether a session that may read the tags of one resource reads those of it, and not those of another."""
+    made = []
+    for _ in range(2):
+        if kind == "topic":
+            made.append(platform.client("sns").create_topic(Name=unique("topic"))["TopicArn"])
+            continue
+        name = unique("trail")
+        platform.client("s3").create_bucket(Bucket=name)
+        made.append(platform.client("cloudtrail").create_trail(Name=name, S3BucketName=name)["TrailARN"])
+
+    def reads(keys, arn):
+        if kind == "topic":
+            return allowed(lambda: platform.client("sns", keys=keys).list_tags_for_resource(ResourceArn=arn))
+        return allowed(lambda: platform.client("cloudtrail", keys=keys).list_tags(ResourceIdList=[arn]))
+
+    action = "sns:ListTagsForResource" if kind == "topic" else "cloudtrail:ListTags"
+    keys = platform.session(allow(action, made[0]))
+    return [reads(keys, arn) for arn in made]
+
+
+@pytest.mark.parametrize("kind", ["topic", "trail"])
+def test_upstream_tags_have_no_resource(plain, kind):
+    assert tagged(plain, kind) == [False, False]
+
+
+@pytest.mark.parametrize("kind", ["topic", "trail"])
+def test_tags_are_checked_by_their_resource(patched, kind):
+    assert tagged(patched, kind) == [True, False]
 
 
 def schedules(platform, *actions):

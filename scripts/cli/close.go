@@ -1,0 +1,196 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"firebreak/lib/approval"
+	"firebreak/lib/channel"
+	"firebreak/lib/incident"
+	"firebreak/lib/ledger"
+	undoing "firebreak/lib/release"
+
+	"github.com/aws/aws-sdk-go-v2/service/sfn"
+	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
+)
+
+const closeHelp = `Closes an incident by hand: people have looked after it, and nothing more is to be done. Who did so and why stands in the
+record. Nothing is undone and nothing is done: what the incident holds stays as it is, and is shown; scripts/firebreak release
+takes it back, also later. A finding that is seen again opens the incident again.
+
+It is refused while an execution of the incident runs, while a change to a resource is half done, and while people are being
+asked (scripts/firebreak cancel first).
+
+  --why TEXT   the reason, for the record; needed
+  --yes        do not ask for the incident's id to be typed
+`
+
+// shut is what closing came to.
+type shut struct {
+	Incident string          `json:"incident"`
+	Status   incident.Status `json:"status"`
+	By       string          `json:"by"`
+	Why      string          `json:"why"`
+	// Held is what the incident holds still: action and resource.
+	Held []string `json:"held"`
+}
+
+func closeByHand(ctx context.Context, a *app, c *call) error {
+	typed, err := c.one("ID")
+	if err != nil {
+		return err
+	}
+	id, err := named(typed)
+	if err != nil {
+		return err
+	}
+	why := channel.Line(c.why, 500)
+	if why == "" {
+		return wrong("--why is missing: the reason stands in the record")
+	}
+	k, err := a.connect(ctx)
+	if err != nil {
+		return err
+	}
+	meta, held, err := k.closable(ctx, id, a.now())
+	if err != nil {
+		return k.explain(err)
+	}
+	out := shut{Incident: id, Status: incident.Closed, By: k.who, Why: why, Held: held}
+	if meta.Value.Status == incident.Closed {
+		if c.json {
+			return dump(a.out, out)
+		}
+		fmt.Fprintf(a.out, "%s is closed already, since %s\n", id, clock(meta.Value.ClosedAt))
+		return nil
+	}
+	if !c.yes {
+		if err := a.typed(meta.Value, held); err != nil {
+			return err
+		}
+		// Somebody may have acted while the id was typed.
+		if meta, out.Held, err = k.closable(ctx, id, a.now()); err != nil {
+			return k.explain(err)
+		}
+	}
+	if err := k.close(ctx, meta, out, a.now()); err != nil {
+		return k.explain(err)
+	}
+	if c.json {
+		return dump(a.out, out)
+	}
+	fmt.Fprintf(a.out, "%s is closed\n", id)
+	for _, h := range out.Held {
+		fmt.Fprintf(a.out, "  stays: %s\n", h)
+	}
+	return nil
+}
+
+// typed has the person type the incident's id.
+func (a *app) typed(in ledger.Incident, held []string) error {
+	fmt.Fprintf(a.err, "%s  %s  %s in %s is %s.\n", in.ID, in.Band, plain(in.Finding.Type, 120), plain(in.Finding.Account, 20), in.Status)
+	if in.Needs != "" {
+		fmt.Fprintf(a.err, "Not done: %s\n", plain(in.Needs, 1000))
+	}
+	for _, h := range held {
+		fmt.Fprintf(a.err, "It holds, and that stays so: %s\n", h)
+	}
+	fmt.Fprintf(a.err, "Nobody is reminded of it any more. Type %s to close it: ", in.ID)
+	line, _ := bufio.NewReader(a.in).ReadString('\n')
+	if !strings.EqualFold(strings.TrimSpace(line), in.ID) {
+		fmt.Fprintln(a.err)
+		return fmt.Errorf("that is not %s: nothing was changed", in.ID)
+	}
+	return nil
+}
+
+// closable reads an incident and what it holds. Errors: there is none; something still runs, is half done or waits for people.
+func (k *cloud) closable(ctx context.Context, id string, now time.Time) (ledger.Item[ledger.Incident], []string, error) {
+	meta, err := ledger.Load[ledger.Incident](ctx, k.store, ledger.IncidentKey(id))
+	if err != nil {
+		return meta, nil, err
+	}
+	if !meta.Exists() {
+		return meta, nil, fmt.Errorf("there is no incident %s in %s", id, k.where)
+	}
+	holds, err := undoing.Holds(ctx, k.store, meta.Value)
+	if err != nil {
+		return meta, nil, err
+	}
+	held := []string{}
+	for _, h := range holds {
+		held = append(held, h.Action+" "+h.Resource)
+	}
+	if meta.Value.Status == incident.Closed {
+		return meta, held, nil
+	}
+	for _, h := range holds {
+		if (h.Phase == ledger.Applying || h.Phase == ledger.Undoing) && now.Before(h.Lease) {
+			return meta, nil, fmt.Errorf("%s of %s is in the middle of something, by %s: close it when that has ended (scripts/firebreak show %s)", h.Action, short(h.Resource), last(h.Lessee), id)
+		}
+		if h.Part != "" {
+			return meta, nil, fmt.Errorf("%s of %s is left in its part %q, which must not last: the sweep finishes it; close it when that is done (scripts/firebreak show %s)", h.Action, short(h.Resource), h.Part, id)
+		}
+	}
+	asked, err := approval.List(ctx, k.store, id)
+	if err != nil {
+		return meta, nil, err
+	}
+	for _, it := range asked {
+		if v := it.Value; v.Status == approval.StatusOpen || v.Status == approval.StatusApproved && v.Delivered.IsZero() {
+			return meta, nil, fmt.Errorf("request %d of %s is %s: decide it, or withdraw it first with scripts/firebreak cancel %s", v.Number, id, v.Status, id)
+		}
+	}
+	running, err := k.running(ctx, meta.Value)
+	if err == nil && running != "" {
+		err = fmt.Errorf("the execution %s of %s runs still: close it when that has ended (scripts/firebreak show %s)", running, id, id)
+	}
+	return meta, held, err
+}
+
+// running gives the name of an execution of the incident that runs, "" for none: the one that owns it, a resumed one or a release.
+func (k *cloud) running(ctx context.Context, in ledger.Incident) (string, error) {
+	arns := []string{in.Owner}
+	execution := func(machine string) string { return strings.Replace(machine, ":stateMachine:", ":execution:", 1) + ":" }
+	for n := 1; n <= in.Runs; n++ {
+		arns = append(arns, execution(k.machine)+incident.Resume{Incident: in.ID, Episode: in.Episode, Run: n}.Name(), execution(k.releaser())+incident.ReleaseName(in.ID, n))
+	}
+	for _, arn := range arns {
+		if arn == "" {
+			continue
+		}
+		out, err := k.machines.DescribeExecution(ctx, &sfn.DescribeExecutionInput{ExecutionArn: &arn})
+		var none *types.ExecutionDoesNotExist
+		switch {
+		case errors.As(err, &none):
+		case err != nil:
+			return "", fmt.Errorf("look whether %s runs: %w", last(arn), err)
+		case out.Status == types.ExecutionStatusRunning || out.Status == types.ExecutionStatusPendingRedrive:
+			return last(arn), nil
+		}
+	}
+	return "", nil
+}
+
+// close writes the incident and its last entry of the timeline in one piece. What somebody else wrote since it was looked at stands in the way.
+func (k *cloud) close(ctx context.Context, meta ledger.Item[ledger.Incident], s shut, now time.Time) error {
+	what := "closed by hand, it holds nothing"
+	if len(s.Held) > 0 {
+		what = "closed by hand; what it holds stays as it is: " + strings.Join(s.Held, ", ")
+	}
+	if needs := meta.Value.Needs; needs != "" {
+		what += "; not done: " + needs
+	}
+	entry := ledger.Entry(s.Incident, ledger.Event{Time: now, State: "Close", Who: s.By, What: what, Why: s.Why})
+	meta.Value.Status, meta.Value.ClosedAt, meta.Value.Needs = incident.Closed, now.UTC(), ""
+	ledger.Place(&meta)
+	err := ledger.Save(ctx, k.store, &meta, &entry)
+	if errors.Is(err, ledger.ErrConflict) {
+		return fmt.Errorf("%s was changed by somebody else at this very moment, and is not closed: look again with scripts/firebreak show %s", s.Incident, s.Incident)
+	}
+	return err
+}
