@@ -249,7 +249,7 @@ func TestTwoRegionsOfAnAccountDoNotClash(t *testing.T) {
 					rules++
 				}
 			}
-			if want := 6 * (1 - i); roles != want || rules != 3 {
+			if want := 6 * (1 - i); roles != want || rules != 4 {
 				t.Errorf("account %s, %s: %d roles, not %d, and %d rules", account, region, roles, want, rules)
 			}
 		}

@@ -32,6 +32,8 @@ def apply():
 
 
 def keep(finding):
+    if not isinstance(finding.get("severity"), (int, float)):
+        return  # an event that GuardDuty cannot have made, and no client could read
     if finding.get("id") and (detector := (finding.get("service") or {}).get("detectorId")):
         shape = model().shape_for("Finding")
         store = _findings.setdefault((get_account_id(), get_region(), detector), {})
