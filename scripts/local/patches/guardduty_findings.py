@@ -32,7 +32,7 @@ def apply():
 
 
 def keep(finding):
-    if not isinstance(finding.get("severity"), (int, float)):
+    if not isinstance(finding.get("severity", 0), (int, float)):
         return  # an event that GuardDuty cannot have made, and no client could read
     if finding.get("id") and (detector := (finding.get("service") or {}).get("detectorId")):
         shape = model().shape_for("Finding")
