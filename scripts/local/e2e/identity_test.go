@@ -218,7 +218,9 @@ func TestScannersOnThePlatformDecideNothing(t *testing.T) {
 	}
 	wait.Wait()
 	for _, line := range difference(before, must(hub.Dump(t.Context()))(t)) {
-		if !strings.Contains(line, "VIEW#") && !strings.Contains(line, "looked at") {
+		// The sweep goes on calling people to what earlier tests have left open.
+		called := !strings.Contains(line, finding.Incident()) && (strings.Contains(line, "WATCH#") || strings.Contains(line, "NOTICE#"))
+		if !called && !strings.Contains(line, "VIEW#") && !strings.Contains(line, "looked at") {
 			t.Errorf("changed: %s", line)
 		}
 	}

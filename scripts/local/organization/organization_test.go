@@ -194,7 +194,8 @@ func TestFindingsAreContainedWhereTheyBelong(t *testing.T) {
 		meta, err := p.contained(ctx, hub.Store)
 		check(t, err)
 		for _, step := range meta.Plan.Contain {
-			if got := meta.Outcomes[step.Key()]; got.Outcome != incident.Applied {
+			// "already" is what a retry finds whose first try did all and whose answer came too late
+			if got := meta.Outcomes[step.Key()]; !got.Verified || got.Outcome != incident.Applied && got.Outcome != incident.Already {
 				t.Errorf("%s: %s is %s (%s)", p, step.Action, got.Outcome, got.Reason)
 			}
 			if want := ":" + p.region + ":" + p.account + ":"; step.Action == "isolate-instance" && !strings.Contains(step.Target, want) {
