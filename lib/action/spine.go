@@ -250,10 +250,15 @@ func (r *run) take(ctx context.Context) error {
 	return nil
 }
 
-// lease takes the resource for this execution and moves the hold to a phase in which a crash is found again.
+// lease takes the resource for this execution, for as long as the call can last at least, and moves the hold to a phase in which a crash
+// is found again.
 func (r *run) lease(ctx context.Context, p ledger.Phase) error {
 	h := &r.hold.Value
-	h.Phase, h.Lessee, h.Lease = p, r.req.Execution.ARN, r.now().Add(time.Duration(r.set.LeaseSeconds)*time.Second)
+	lasts := time.Duration(r.set.LeaseSeconds) * time.Second
+	if deadline, limited := ctx.Deadline(); limited {
+		lasts = max(lasts, time.Until(deadline))
+	}
+	h.Phase, h.Lessee, h.Lease = p, r.req.Execution.ARN, r.now().Add(lasts)
 	return r.save(ctx)
 }
 
