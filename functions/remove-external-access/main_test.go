@@ -628,7 +628,7 @@ func TestConditions(t *testing.T) {
 		"a service stays":                {them, `{"Sid":"S","Effect":"Allow","Principal":{"Service":"cloudtrail.amazonaws.com"},"Action":"s3:PutObject","Resource":"*"}`, false, false, "same"},
 		"beside a service":               {them, `{"Sid":"S","Effect":"Allow","Principal":{"Service":"cloudtrail.amazonaws.com","AWS":"444455556666"},"Action":"s3:PutObject","Resource":"*"}`, true, false, `{"Sid":"S","Effect":"Allow","Principal":{"Service":"cloudtrail.amazonaws.com"},"Action":"s3:PutObject","Resource":"*"}`},
 		"the account is not its roles":   {them, allow("S", `{"AWS":"arn:aws:iam::444455556666:role/reader"}`), false, false, "same"},
-		"a role is not its account":      {"arn:aws:iam::444455556666:role/reader", allow("S", `{"AWS":"444455556666"}`), false, false, "same"},
+		"a role is not its account":      {"arn:aws:iam::444455556666:role/reader", allow("S", `{"AWS":"444455556666"}`), false, true, "same"},
 		"a role":                         {"arn:aws:iam::444455556666:role/reader", allow("S", `{"AWS":"arn:aws:iam::444455556666:role/reader"}`), true, false, ""},
 		"a federated principal":          {"accounts.google.com", allow("S", `{"Federated":"accounts.google.com"}`), true, false, ""},
 		"a canonical user":               {"79a59df900b949e5", allow("S", `{"CanonicalUser":"79a59df900b949e5"}`), true, false, ""},
@@ -816,7 +816,7 @@ func TestApplyThenUndoIsEqual(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 2))
 	pick := func(list ...string) string { return list[random.IntN(len(list))] }
 	people := []string{us, "arn:aws:iam::222222222222:role/app", them, theirs, "arn:aws:iam::444455556666:role/copy", partner, partners}
-	for round := range 1000 {
+	for round, undone := 0, 0; undone < 1000; round++ {
 		target := pick(exports, jobs, alerts, snap, ami)
 		f := newFake(target)
 		outsider := pick(them, theirs, partners, "arn:aws:iam::444455556666:role/copy")
@@ -849,6 +849,13 @@ func TestApplyThenUndoIsEqual(t *testing.T) {
 		before, doc := f.stands(), f.doc
 		w := newWorld(t, f)
 		got := w.Must(w.Request(incident.Apply, first, target, whom(outsider)))
+		if e, err := without(doc, outsider); err == nil && len(e.open) > 0 { // its whole account is let in: that is for people
+			if diff := cmp.Diff(before, f.stands()); got.Outcome != incident.Refused || diff != "" {
+				t.Fatalf("round %d: %s (%s)\n%s\n%s", round, got.Outcome, got.Reason, doc, diff)
+			}
+			continue
+		}
+		undone++
 		if !got.Outcome.Contains() {
 			t.Fatalf("round %d: %s (%s)\n%s", round, got.Outcome, got.Reason, doc)
 		}
