@@ -131,7 +131,9 @@ func (r *run) settle(ctx context.Context, err error) (incident.Result, error) {
 	}
 	what, result := string(r.done.Outcome), &r.done
 	if err != nil {
-		what, result = fmt.Sprintf("failed (%s): %v", fault.NameOf(err), err), nil
+		// What failed may be half done: a release finds it by this entry when a later episode has another plan.
+		what = fmt.Sprintf("failed (%s): %v", fault.NameOf(err), err)
+		result = &incident.Result{Action: r.done.Action, Target: r.done.Target, Step: r.done.Step, Outcome: incident.Failed, Changes: []string{}}
 	}
 	event := ledger.Event{
 		Time: r.now(), State: r.req.State.Name, Attempt: r.req.State.Attempt, Who: r.req.Execution.ARN,
