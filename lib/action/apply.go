@@ -210,10 +210,8 @@ func (r *run) contain(ctx context.Context, c Containment, now, intent State) (St
 		}
 		// A crash after the next change must know it as ours, and what appeared meanwhile as what was before.
 		r.grow(now)
-		if r.intend(intent) {
-			if err := r.save(ctx); err != nil {
-				return nil, err
-			}
+		if err := r.instead(ctx, intent); err != nil {
+			return nil, err
 		}
 	}
 	return nil, fault.New(fault.NotVerified, "applied %d times, and each time it was not contained when read again: somebody or something undoes it", rounds)

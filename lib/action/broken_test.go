@@ -90,32 +90,6 @@ func TestAPartThatAppearsMeanwhileIsGivenBack(t *testing.T) {
 	w.state(State{"a": "open", "b": "ajar"})
 }
 
-// A lease that ran out before the call does would let a second execution, or the sweep, change the same thing at once.
-func TestALeaseLastsAsLongAsTheCall(t *testing.T) {
-	for _, left := range []time.Duration{0, 10 * time.Second, 2 * time.Minute} {
-		w := newWorld(t, &door{state: State{"a": "open"}})
-		ctx := context.Background()
-		if left > 0 {
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(ctx, left)
-			defer cancel()
-		}
-		var lease time.Time
-		w.door.fail = func(_ int, kind string) error {
-			if kind == "change" {
-				lease = w.hold().Lease
-			}
-			return nil
-		}
-		if _, err := w.do(ctx, request(incident.Apply, "INC-A", first)); err != nil {
-			t.Fatal(err)
-		}
-		if got, want := lease.Sub(start), max(90*time.Second, left-time.Second); got < want {
-			t.Errorf("with %s left, the lease lasts %s", left, got)
-		}
-	}
-}
-
 // What is found gone in a part that must not last needs nobody to finish it.
 func TestWhatIsGoneInTheMiddleIsNotFinishedForEver(t *testing.T) {
 	w := newWorld(t, &door{state: State{"a": "open"}})

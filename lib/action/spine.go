@@ -105,7 +105,7 @@ func (s *Spine) run(name string, req incident.Request, act any) (*run, error) {
 		return nil, fault.Wrap(fault.BadInput, err, "incident %s", req.Incident.ID)
 	}
 	r := &run{Spine: s, req: req}
-	r.call = Call{Incident: req.Incident, Target: t, With: req.Step.With, Since: req.Execution.Start, Part: r.part}
+	r.call = Call{Incident: req.Incident, Target: t, With: req.Step.With, Since: req.Execution.Start, Part: r.part, Instead: r.instead}
 	r.done = incident.Result{Action: name, Target: t.ARN, Step: req.Step.Key(), Changes: []string{}}
 	if words != "" {
 		return r, Refuse("%s", words)
@@ -225,6 +225,14 @@ func (r *run) part(ctx context.Context, part string) error {
 	return r.save(ctx)
 }
 
+// instead writes what is intended in the place of what was.
+func (r *run) instead(ctx context.Context, intent State) error {
+	if !r.intend(intent) {
+		return nil
+	}
+	return r.save(ctx)
+}
+
 func (r *run) save(ctx context.Context) error {
 	ledger.PlaceHold(&r.hold)
 	err := ledger.Save(ctx, r.store, &r.hold)
@@ -252,15 +260,10 @@ func (r *run) take(ctx context.Context) error {
 	return nil
 }
 
-// lease takes the resource for this execution, for as long as the call can last at least, and moves the hold to a phase in which a crash
-// is found again.
+// lease takes the resource for this execution and moves the hold to a phase in which a crash is found again.
 func (r *run) lease(ctx context.Context, p ledger.Phase) error {
 	h := &r.hold.Value
-	lasts := time.Duration(r.set.LeaseSeconds) * time.Second
-	if deadline, limited := ctx.Deadline(); limited {
-		lasts = max(lasts, time.Until(deadline))
-	}
-	h.Phase, h.Lessee, h.Lease = p, r.req.Execution.ARN, r.now().Add(lasts)
+	h.Phase, h.Lessee, h.Lease = p, r.req.Execution.ARN, r.now().Add(time.Duration(r.set.LeaseSeconds)*time.Second)
 	return r.save(ctx)
 }
 
