@@ -120,6 +120,8 @@ func (r removal) Intent(c action.Call, now action.State) (action.State, error) {
 		return nil, action.Refuse("%s lets %s, and no condition says whom: decide whom it is meant for, and name them there; taking out %s alone would change nothing", c.Target.ARN, strings.Join(v.edit.open, " and "), whom)
 	case len(v.narrow) > 0:
 		return nil, action.Refuse("%s lets %s in, which the installation does not trust: decide whether it is meant, and put it on the trusted list (scripts/deploy hub --trusted) or take it out there", c.Target.ARN, strings.Join(v.narrow, " and "))
+	case v.unread != "" && len(v.edit.out) == 0:
+		return nil, action.Refuse("the policy of %s does not let %s in, but %s, so nobody can tell whether that does. Look: aws s3api get-bucket-acl --bucket %s", c.Target.ARN, whom, v.unread, c.Target.Resource)
 	case v.kind.put == nil:
 		return nil, action.Refuse("%s", v.prepared(c))
 	case v.edit.doc == "" && c.Target.Service == "sns":
@@ -131,7 +133,7 @@ func (r removal) Intent(c action.Call, now action.State) (action.State, error) {
 func (r removal) Contained(c action.Call, s action.State) bool {
 	v := r.view(c)
 	if v.kind.document != nil {
-		return s["policy"] == label(v.doc) && len(v.edit.out)+len(v.edit.open)+len(v.narrow)+len(v.listed) == 0
+		return s["policy"] == label(v.doc) && len(v.edit.out)+len(v.edit.open)+len(v.narrow)+len(v.listed) == 0 && v.unread == ""
 	}
 	for f, value := range s {
 		if who := strings.TrimPrefix(f, with); value == "true" && (meant(who, v.outsiders) || who == everyone) {

@@ -399,7 +399,13 @@ func TestOutcomes(t *testing.T) {
 		"a canonical user by ACL":                      {with: whom("CanonicalUser:" + stranger), doc: []string{own}, set: func(f *fake) { f.acl = grant(stranger) }, want: incident.Refused, reason: "READ for the canonical user " + stranger},
 		"a trusted canonical user":                     {with: whom("CanonicalUser:" + friend), doc: []string{own}, set: func(f *fake) { f.acl = grant(friend) }, want: incident.Refused, reason: "trusted list"},
 		"everybody by ACL":                             {with: whom("*"), doc: []string{own}, set: func(f *fake) { f.acl = world }, want: incident.Refused, reason: "READ for everybody"},
-		"everybody by ACL, out of force":               {with: whom("*"), doc: []string{own}, set: func(f *fake) { f.acl, f.block = world, true }, want: incident.Already},
+		"an ACL that nobody may read":                  {with: whom("*"), doc: []string{own}, set: func(f *fake) { f.Denied = map[string]bool{"GetBucketAcl": true} }, want: incident.Refused, reason: "nobody can tell"},
+		"an ACL that nobody may read, and a policy": {
+			with: whom("*"), doc: []string{own, allow("World", `"*"`)}, set: func(f *fake) { f.Denied = map[string]bool{"GetBucketAcl": true} },
+			fault: fault.NotVerified, after: []string{own},
+		},
+		"an ACL that nobody may read, which names no accounts": {doc: []string{own, allow("Them", `{"AWS":"`+theirs+`"}`)}, set: func(f *fake) { f.Denied = map[string]bool{"GetBucketAcl": true} }, want: incident.Applied, after: []string{own}},
+		"everybody by ACL, out of force":                       {with: whom("*"), doc: []string{own}, set: func(f *fake) { f.acl, f.block = world, true }, want: incident.Already},
 		"several": {
 			with: whom(them + ", " + partners + ",arn:aws:iam::222222222222:role/app"), doc: []string{own, allow("Both", `{"AWS":["`+partners+`","`+theirs+`"]}`)}, want: incident.Applied, after: []string{own},
 		},

@@ -205,7 +205,12 @@ func (r *run) contain(ctx context.Context, c Containment, now, intent State) (St
 		if now, err = c.Observe(ctx, r.call); err != nil {
 			return nil, err
 		}
-		if intent, err = r.intent(ctx, c, now); err != nil {
+		intent, err = r.intent(ctx, c, now)
+		var no *refusal
+		if errors.As(err, &no) { // refused is only what nothing was changed of
+			return nil, fault.New(fault.NotVerified, "%s", no.reason)
+		}
+		if err != nil {
 			return nil, err
 		}
 		// A crash after the next change must know it as ours, and what appeared meanwhile as what was before.
