@@ -13,6 +13,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -186,10 +187,11 @@ func (d deletion) Destroy(ctx context.Context, c action.Call, identity action.St
 	if err != nil {
 		return err
 	}
-	for _, id := range ids(identity) {
+	all := ids(identity)
+	for i, id := range all {
 		_, err := api.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{UserName: aws.String(c.Target.Name()), AccessKeyId: &id})
 		if err != nil && !principal.Gone(err) {
-			return fmt.Errorf("delete key %s of user %s: %w", id, c.Target.Name(), err)
+			return fmt.Errorf("delete key %s of user %s (deleted: %s; not deleted: %s): %w", id, c.Target.Name(), cmp.Or(strings.Join(all[:i], ", "), "none"), strings.Join(all[i:], ", "), err)
 		}
 	}
 	return nil

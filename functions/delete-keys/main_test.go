@@ -468,6 +468,20 @@ func TestDenied(t *testing.T) {
 	}
 }
 
+func TestTheSecondOfTwoIsDenied(t *testing.T) {
+	f := newFake()
+	f.After = func(string) { f.Denied = map[string]bool{"DeleteAccessKey": true} }
+	w := newWorld(t, f)
+	req := w.Approve(ask(w, incident.Apply, user, nil))
+	if _, err := w.Do(req); !fault.Is(err, fault.Denied) || !strings.Contains(err.Error(), "deleted: "+two+"; not deleted: "+one) {
+		t.Errorf("it does not say what is done and what is not: %v", err)
+	}
+	f.Denied, f.After = nil, nil
+	if got := w.Must(req); got.Outcome != incident.Applied || len(f.keys) > 0 {
+		t.Errorf("redriven it is %s, keys %v", got.Outcome, f.keys)
+	}
+}
+
 func TestModes(t *testing.T) {
 	for mode, want := range map[setting.Mode]incident.Outcome{setting.Plan: incident.Planned, setting.Off: incident.Refused} {
 		f := newFake()

@@ -330,6 +330,28 @@ func TestAttackerPutsTheGroupBack(t *testing.T) {
 	}
 }
 
+// An interface that is attached while the others are being isolated is isolated too, and gets its own groups back.
+func TestAttackerAttachesAnInterfaceMeanwhile(t *testing.T) {
+	const eni3 = "eni-0aaaaaaaaaaaaaaa3"
+	w := newWorld(t)
+	attached := false
+	w.ec2.Step = func(_ int, call string, done bool) error {
+		if done && strings.HasPrefix(call, "ModifyNetworkInterfaceAttribute "+eni2) && !attached {
+			attached = true
+			w.ec2.AddInterface(eni3, name, vpc, db)
+		}
+		return nil
+	}
+	got, err := w.do(incident.Apply)
+	if err != nil || got.Outcome != incident.Applied || len(w.isolated()) > 0 || w.ec2.Open(eni3) {
+		t.Fatalf("%+v, %v, %v", got, err, w.isolated())
+	}
+	got, err = w.do(incident.Undo)
+	if err != nil || got.Outcome != incident.Restored || !slices.Equal(w.ec2.Worn(eni3), []string{db}) {
+		t.Errorf("%+v, %v, wears %v", got, err, w.ec2.Worn(eni3))
+	}
+}
+
 func TestAttackerOpensTheIsolationGroup(t *testing.T) {
 	w := newWorld(t)
 	_, err := w.do(incident.Apply)

@@ -139,7 +139,10 @@ func (q quarantine) Apply(ctx context.Context, c action.Call, now, intent action
 			return nil
 		case errors.As(err, &full), errors.As(err, &no), principal.Gone(err):
 			// The last place was taken or the policy was deleted meanwhile; where it is the principal, that shows below.
-			intent = action.State{"inline": deny}
+			intent = action.State{"inline": deny, "document": ""}
+			if err := c.Instead(ctx, intent); err != nil {
+				return err
+			}
 		default:
 			return unmodifiable(w, fmt.Errorf("attach %s to %s %s: %w", w.policy, w.kind, w.name, err))
 		}

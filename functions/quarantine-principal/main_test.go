@@ -410,8 +410,9 @@ func (noRoom) PutUserPolicy(context.Context, *iam.PutUserPolicyInput, ...func(*i
 
 func TestKilledAnywhere(t *testing.T) {
 	for name, set := range map[string]func(*fake){
-		"managed": func(*fake) {},
-		"inline":  func(f *fake) { f.attached = many(10) },
+		"managed":                           func(*fake) {},
+		"inline":                            func(f *fake) { f.attached = many(10) },
+		"the managed policy goes meanwhile": func(f *fake) { f.late = func() { f.managed = "" } },
 		"instead of somebody else's": func(f *fake) {
 			f.managed, f.inline[policyName] = "", `{"Statement":[],"Version":"2012-10-17"}`
 		},

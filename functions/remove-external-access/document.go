@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -21,7 +22,7 @@ type edit struct {
 	doc string
 	// out says what goes, a line a statement; sids are those statements' names.
 	out, sids []string
-	// open are the statements that let the principal in together with everybody: they name somebody else, or nobody.
+	// open says which statements let the principal in together with others: they name everybody, nobody, or its whole account.
 	open []string
 }
 
@@ -56,8 +57,15 @@ func without(doc string, principals ...string) (edit, error) {
 			if s == nil {
 				continue
 			}
-			if _, except := s["NotPrincipal"]; except || public(s) {
-				e.open = append(e.open, name)
+			account := ""
+			for _, p := range principals {
+				account = cmp.Or(account, wholly(s, p))
+			}
+			switch _, except := s["NotPrincipal"]; {
+			case except || public(s):
+				e.open = append(e.open, "everybody in by "+name)
+			case account != "":
+				e.open = append(e.open, "all of account "+account+" in by "+name)
 			}
 		}
 		kept = append(kept, s)

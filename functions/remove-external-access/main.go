@@ -7,8 +7,8 @@
 //
 // Nobody is locked out: what names the resource's own account, or anybody whom the installation trusts (its own accounts, and the
 // setting trusted), stays. Keys, secrets, functions and roles are never changed: people get the exact edit, ready to be made. So
-// they do where a statement lets everybody in and the finding names somebody, or an organization that is not trusted, and where
-// it is a bucket's ACL that lets somebody in.
+// they do where a statement lets everybody in, or a whole account, and the finding names somebody of them, or an organization that is not
+// trusted, and where it is a bucket's ACL that lets somebody in.
 package main
 
 import (
@@ -117,9 +117,11 @@ func (r removal) Intent(c action.Call, now action.State) (action.State, error) {
 	case len(v.listed) > 0:
 		return nil, action.Refuse("%s lets %s in by its ACL, which is no policy: %s. Take that out, best by giving up ACLs altogether. With: aws s3api put-bucket-ownership-controls --bucket %s --ownership-controls Rules=[{ObjectOwnership=BucketOwnerEnforced}]", c.Target.ARN, whom, strings.Join(v.listed, "; "), c.Target.Resource)
 	case len(v.edit.open) > 0:
-		return nil, action.Refuse("%s lets everybody in by %s, and no condition says whom: decide whom it is meant for, and name them there; taking out %s alone would change nothing", c.Target.ARN, strings.Join(v.edit.open, " and "), whom)
+		return nil, action.Refuse("%s lets %s, and no condition says whom: decide whom it is meant for, and name them there; taking out %s alone would change nothing", c.Target.ARN, strings.Join(v.edit.open, " and "), whom)
 	case len(v.narrow) > 0:
 		return nil, action.Refuse("%s lets %s in, which the installation does not trust: decide whether it is meant, and put it on the trusted list (scripts/deploy hub --trusted) or take it out there", c.Target.ARN, strings.Join(v.narrow, " and "))
+	case v.unread != "" && len(v.edit.out) == 0:
+		return nil, action.Refuse("the policy of %s does not let %s in, but %s, so nobody can tell whether that does. Look: aws s3api get-bucket-acl --bucket %s", c.Target.ARN, whom, v.unread, c.Target.Resource)
 	case v.kind.put == nil:
 		return nil, action.Refuse("%s", v.prepared(c))
 	case v.edit.doc == "" && c.Target.Service == "sns":
@@ -131,7 +133,7 @@ func (r removal) Intent(c action.Call, now action.State) (action.State, error) {
 func (r removal) Contained(c action.Call, s action.State) bool {
 	v := r.view(c)
 	if v.kind.document != nil {
-		return s["policy"] == label(v.doc) && len(v.edit.out)+len(v.edit.open)+len(v.narrow)+len(v.listed) == 0
+		return s["policy"] == label(v.doc) && len(v.edit.out)+len(v.edit.open)+len(v.narrow)+len(v.listed) == 0 && v.unread == ""
 	}
 	for f, value := range s {
 		if who := strings.TrimPrefix(f, with); value == "true" && (meant(who, v.outsiders) || who == everyone) {

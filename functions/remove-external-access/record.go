@@ -46,11 +46,16 @@ func (r removal) kept(ctx context.Context, c action.Call, of string) (string, er
 }
 
 // grants says whom a bucket's ACL lets in besides its owner, which no policy does: listed are those who are among the outsiders, notes is
-// the rest of it that other actions or people are for.
-func grants(ctx context.Context, api reads, c action.Call, outsiders []string, trusts func(string) string) (listed, notes []string) {
+// the rest of it that other actions or people are for. unread is why nobody can tell whether it lets one of the outsiders in: an ACL names
+// everybody and canonical users.
+func grants(ctx context.Context, api reads, c action.Call, outsiders []string, trusts func(string) string) (listed, notes []string, unread string) {
 	acl, err := api.GetBucketAcl(ctx, &s3.GetBucketAclInput{Bucket: &c.Target.Resource, ExpectedBucketOwner: &c.Target.Account})
 	if err != nil {
-		return nil, []string{fmt.Sprintf("the bucket's ACL could not be read (%s)", fault.NameOf(err))}
+		why := fmt.Sprintf("the bucket's ACL could not be read (%s)", fault.NameOf(err))
+		if slices.ContainsFunc(outsiders, func(p string) bool { return p == everybody || ownerOf(p) == "" }) {
+			unread = why
+		}
+		return nil, []string{why}, unread
 	}
 	for _, g := range acl.Grants {
 		switch {
@@ -70,7 +75,7 @@ func grants(ctx context.Context, api reads, c action.Call, outsiders []string, t
 			}
 		}
 	}
-	return listed, notes
+	return listed, notes, ""
 }
 
 // ignored tells whether the bucket's public access block takes what its ACL gives everybody out of force. What cannot be read does not.

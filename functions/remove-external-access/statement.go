@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"firebreak/lib/setting"
 )
 
 // everybody is the principal that stands for anyone.
@@ -46,6 +48,40 @@ func anyone(p any) bool {
 
 // public tells whether a statement lets everybody in and no condition says whom.
 func public(s map[string]any) bool { return anyone(s["Principal"]) && !conditioned(s["Condition"]) }
+
+// wholly gives the account of a principal where a statement lets that whole account in, or all whose ARN begins as the principal's does;
+// "" where it does not, or a condition keeps the principal out.
+func wholly(s map[string]any, principal string) string {
+	account := accountOf(principal)
+	if account == "" || canonical(principal) == account || setting.Federation(principal) { // who comes through a federation is of no account
+		return ""
+	}
+	kinds, _ := s["Principal"].(map[string]any)
+	let := slices.ContainsFunc(texts(kinds["AWS"]), func(v string) bool { return canonical(v) == account })
+	if !let && !anyone(s["Principal"]) {
+		return ""
+	}
+	operators, _ := s["Condition"].(map[string]any)
+	for operator, v := range operators {
+		keys, _ := v.(map[string]any)
+		for key, v := range keys {
+			if !positive(operator) || !slices.Contains([]string{"aws:principalaccount", "aws:principalarn", "kms:calleraccount"}, strings.ToLower(key)) {
+				continue
+			}
+			if !slices.ContainsFunc(texts(v), func(v string) bool {
+				i := strings.IndexAny(v, "*?$")
+				return canonical(v) == account || v == principal || i >= 0 && strings.HasPrefix(principal, v[:i])
+			}) {
+				return ""
+			}
+			let = true
+		}
+	}
+	if !let {
+		return ""
+	}
+	return account
+}
 
 // drop gives the statement without the principals that are meant, nil where none is left.
 func drop(s map[string]any, meant func(kind, value string) bool) map[string]any {

@@ -23,6 +23,8 @@ type view struct {
 	// narrow are the statements for everybody of an organization or an account that is not trusted, where the finding says everybody;
 	// listed is what a bucket's ACL gives those whom it names. Both are for people.
 	narrow, listed []string
+	// unread is why nobody can tell whom the ACL gives something.
+	unread string
 	// notes is what else lets somebody in; taken is what Apply has taken out for run.
 	notes, taken []string
 	run          string
@@ -69,7 +71,7 @@ func (r removal) look(ctx context.Context, c action.Call) (*view, error) {
 		v.narrow = narrowed(v.doc, trusts)
 	}
 	if c.Target.Service == "s3" {
-		v.listed, v.notes = grants(ctx, api, c, v.outsiders, trusts)
+		v.listed, v.notes, v.unread = grants(ctx, api, c, v.outsiders, trusts)
 	}
 	return v, nil
 }

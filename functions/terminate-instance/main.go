@@ -166,7 +166,7 @@ func (t termination) Destroy(ctx context.Context, c action.Call, identity action
 	}
 	_, err = api.TerminateInstances(ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{id}})
 	if err != nil && instance.Code(err) != "InvalidInstanceID.NotFound" {
-		return fmt.Errorf("terminate %s: %w", id, err)
+		return fmt.Errorf("terminate %s, whose termination protection is lifted: %w", id, err)
 	}
 	return nil
 }

@@ -374,6 +374,8 @@ func TestDenied(t *testing.T) {
 		w.ec2.Denied[act] = true
 		if got, err := w.do(incident.Apply); !fault.Is(err, fault.Denied) {
 			t.Errorf("without %s: %+v, %v", act, got, err)
+		} else if lifted := strings.Contains(err.Error(), "protection is lifted"); lifted != !w.ec2.Protected(name) {
+			t.Errorf("without %s it says that the protection is lifted: %v", act, err)
 		}
 	}
 }

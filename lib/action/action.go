@@ -32,6 +32,9 @@ type Call struct {
 	// Part records in the ledger that a part of the change begins which must not last ("" that it is over). Apply calls it
 	// before the part starts; the sweep finishes what a crash leaves in it.
 	Part func(ctx context.Context, part string) error
+	// Instead records that something else is done than was intended. Apply calls it before it does so: what a crash leaves is
+	// then known as ours.
+	Instead func(ctx context.Context, intent State) error
 }
 
 // Scope is where the call's sessions are taken.

@@ -34,6 +34,11 @@ func (r *run) apply(ctx context.Context, c Containment) error {
 		return err
 	}
 	now, err := c.Observe(ctx, r.call)
+	if errors.Is(err, ErrGone) && r.hold.Value.Part != "" {
+		if err := r.part(ctx, ""); err != nil { // else the sweep would go on to finish it
+			return err
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -57,7 +62,7 @@ func (r *run) apply(ctx context.Context, c Containment) error {
 		return err
 	}
 	h := &r.hold.Value
-	h.After, h.Phase, h.Part, h.Lessee, h.Lease = after, ledger.Held, "", "", time.Time{}
+	h.After, h.Phase, h.Part, h.Tried, h.Lessee, h.Lease = after, ledger.Held, "", nil, "", time.Time{}
 	if err := r.save(ctx); err != nil {
 		return err
 	}
@@ -130,23 +135,57 @@ func (r *run) merge(now, intent State, irreversible bool) {
 		h.Intent = intent
 		return
 	}
-	before := maps.Clone(h.Before)
+	r.grow(now)
 	for f, v := range now {
-		b, known := h.Before[f]
-		switch {
-		case !known:
-			before[f] = v // the resource has grown since, for instance by an interface
-		case irreversible, v == b, v == h.Intent[f], h.After != nil && v == h.After[f]:
-		default:
-			before[f] = v
-			if !slices.Contains(h.Foreign, f) {
-				h.Foreign = append(h.Foreign, f)
-			}
+		if b, known := h.Before[f]; !known || irreversible || v == b || r.ours(f, v) {
+			continue
+		}
+		h.Before[f] = v
+		if !slices.Contains(h.Foreign, f) {
+			h.Foreign = append(h.Foreign, f)
 		}
 	}
-	h.Before, h.Intent = before, over(h.Intent, intent)
+	r.intend(intent)
 	h.Holders = maps.Clone(h.Holders)
 	h.Holders[r.req.Incident.ID] = with(r.call.With)
+}
+
+// grow keeps how parts stood that the resource did not have when it was first observed, for instance an interface.
+func (r *run) grow(now State) {
+	h := &r.hold.Value
+	h.Before = over(h.Before, nil)
+	for f, v := range now {
+		_, known := h.Before[f]
+		if _, made := h.Intent[f]; !known && !made {
+			h.Before[f] = v
+		}
+	}
+}
+
+// intend lays what is intended now over what was intended before, of which any may stand after a crash, and tells whether that is news.
+func (r *run) intend(intent State) bool {
+	h := &r.hold.Value
+	wanted := over(h.Intent, intent)
+	if maps.Equal(wanted, h.Intent) {
+		return false
+	}
+	h.Tried = maps.Clone(h.Tried)
+	for f, v := range h.Intent {
+		if v != wanted[f] && !slices.Contains(h.Tried[f], v) {
+			if h.Tried == nil {
+				h.Tried = map[string][]string{}
+			}
+			h.Tried[f] = append(slices.Clone(h.Tried[f]), v)
+		}
+	}
+	h.Intent = wanted
+	return true
+}
+
+// ours tells whether a value may be what Firebreak left in a field.
+func (r *run) ours(f, v string) bool {
+	h := r.hold.Value
+	return v == h.Intent[f] || h.After != nil && v == h.After[f] || slices.Contains(h.Tried[f], v)
 }
 
 // contain applies until the resource has been read back as contained and has stayed so, and gives what was read last.
@@ -166,15 +205,18 @@ func (r *run) contain(ctx context.Context, c Containment, now, intent State) (St
 		if now, err = c.Observe(ctx, r.call); err != nil {
 			return nil, err
 		}
-		if intent, err = r.intent(ctx, c, now); err != nil {
+		intent, err = r.intent(ctx, c, now)
+		var no *refusal
+		if errors.As(err, &no) { // refused is only what nothing was changed of
+			return nil, fault.New(fault.NotVerified, "%s", no.reason)
+		}
+		if err != nil {
 			return nil, err
 		}
-		// A crash after the next change must know it as ours.
-		if wanted := over(r.hold.Value.Intent, intent); !maps.Equal(wanted, r.hold.Value.Intent) {
-			r.hold.Value.Intent = wanted
-			if err := r.save(ctx); err != nil {
-				return nil, err
-			}
+		// A crash after the next change must know it as ours, and what appeared meanwhile as what was before.
+		r.grow(now)
+		if err := r.instead(ctx, intent); err != nil {
+			return nil, err
 		}
 	}
 	return nil, fault.New(fault.NotVerified, "applied %d times, and each time it was not contained when read again: somebody or something undoes it", rounds)
@@ -189,8 +231,9 @@ func (r *run) goOn(ctx context.Context, round int) error {
 	if err != nil {
 		return err
 	}
-	if set.Mode == setting.Off {
-		return fault.New(fault.NotVerified, "it did not stay so, and Firebreak was switched off (by %s) before it could be done again", set.By)
+	// A person may undo in mode plan too.
+	if set.Mode == setting.Off || set.Mode == setting.Plan && !r.req.Mode.Undoes() {
+		return fault.New(fault.NotVerified, "it did not stay so, and Firebreak was switched to %s (by %s) before it could be done again", set.Mode, set.By)
 	}
 	return nil
 }

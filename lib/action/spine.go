@@ -105,7 +105,7 @@ func (s *Spine) run(name string, req incident.Request, act any) (*run, error) {
 		return nil, fault.Wrap(fault.BadInput, err, "incident %s", req.Incident.ID)
 	}
 	r := &run{Spine: s, req: req}
-	r.call = Call{Incident: req.Incident, Target: t, With: req.Step.With, Since: req.Execution.Start, Part: r.part}
+	r.call = Call{Incident: req.Incident, Target: t, With: req.Step.With, Since: req.Execution.Start, Part: r.part, Instead: r.instead}
 	r.done = incident.Result{Action: name, Target: t.ARN, Step: req.Step.Key(), Changes: []string{}}
 	if words != "" {
 		return r, Refuse("%s", words)
@@ -131,7 +131,9 @@ func (r *run) settle(ctx context.Context, err error) (incident.Result, error) {
 	}
 	what, result := string(r.done.Outcome), &r.done
 	if err != nil {
-		what, result = fmt.Sprintf("failed (%s): %v", fault.NameOf(err), err), nil
+		// What failed may be half done: a release finds it by this entry when a later episode has another plan.
+		what = fmt.Sprintf("failed (%s): %v", fault.NameOf(err), err)
+		result = &incident.Result{Action: r.done.Action, Target: r.done.Target, Step: r.done.Step, Outcome: incident.Failed, Changes: []string{}}
 	}
 	event := ledger.Event{
 		Time: r.now(), State: r.req.State.Name, Attempt: r.req.State.Attempt, Who: r.req.Execution.ARN,
@@ -220,6 +222,14 @@ func (r *run) note(act any, s State) {
 // part writes the phase inside Applying that must not last.
 func (r *run) part(ctx context.Context, part string) error {
 	r.hold.Value.Part = part
+	return r.save(ctx)
+}
+
+// instead writes what is intended in the place of what was.
+func (r *run) instead(ctx context.Context, intent State) error {
+	if !r.intend(intent) {
+		return nil
+	}
 	return r.save(ctx)
 }
 

@@ -151,7 +151,7 @@ func (r *run) drift(c Containment, now State) []string {
 	for _, f := range fields(h.Before, h.After, now) {
 		switch v := now[f]; {
 		case h.Phase == ledger.Held && v == h.After[f]:
-		case h.Phase != ledger.Held && (v == h.Before[f] || v == h.Intent[f] || v == h.After[f]):
+		case h.Phase != ledger.Held && (v == h.Before[f] || v == h.After[f] || r.ours(f, v)):
 		default:
 			was := h.After[f]
 			if h.Phase != ledger.Held {
@@ -235,7 +235,7 @@ func (r *run) forget(ctx context.Context, set setting.Guard, err error) error {
 
 func (r *run) release(ctx context.Context, set setting.Guard) error {
 	h := &r.hold.Value
-	h.Phase, h.Part, h.Lessee, h.Lease, h.Foreign, h.Wary = ledger.Released, "", "", time.Time{}, nil, nil
+	h.Phase, h.Part, h.Tried, h.Lessee, h.Lease, h.Foreign, h.Wary = ledger.Released, "", nil, "", time.Time{}, nil, nil
 	h.Holders = map[string]map[string]string{}
 	h.Until = r.now().Add(time.Duration(set.ReleasedHours) * time.Hour)
 	return r.save(ctx)

@@ -184,7 +184,11 @@ func TestUndoKilledAnywhereThenRetried(t *testing.T) {
 
 // The kill switch that is thrown while somebody undoes a change stops the next try.
 func TestTheKillSwitchStopsARepeatedChange(t *testing.T) {
-	for _, mode := range []incident.Mode{incident.Apply, incident.Undo} {
+	for _, c := range []struct {
+		mode     incident.Mode
+		switched setting.Mode
+	}{{incident.Apply, setting.Off}, {incident.Apply, setting.Plan}, {incident.Undo, setting.Off}} {
+		mode := c.mode
 		w := newWorld(t, &door{state: State{"a": "open"}})
 		if mode == incident.Undo {
 			w.must(request(incident.Apply, "INC-A", first), incident.Applied)
@@ -192,10 +196,10 @@ func TestTheKillSwitchStopsARepeatedChange(t *testing.T) {
 		was, before := w.door.state["a"], w.door.changes
 		w.door.meddle = func(s State) {
 			s["a"] = was
-			w.settings(func(g *setting.Guard) { g.Mode, g.By = setting.Off, "bob" })
+			w.settings(func(g *setting.Guard) { g.Mode, g.By = c.switched, "bob" })
 		}
 		_, err := w.do(context.Background(), request(mode, "INC-A", first))
-		if !fault.Is(err, fault.NotVerified) || !strings.Contains(err.Error(), "switched off (by bob)") || w.door.changes != before+1 {
+		if !fault.Is(err, fault.NotVerified) || !strings.Contains(err.Error(), "switched to "+string(c.switched)+" (by bob)") || w.door.changes != before+1 {
 			t.Errorf("%s: %v after %d changes", mode, err, w.door.changes-before)
 		}
 	}

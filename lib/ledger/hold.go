@@ -29,6 +29,8 @@ type Hold struct {
 	Before map[string]string `json:"before"`
 	Intent map[string]string `json:"intent"`
 	After  map[string]string `json:"after"`
+	// Tried are the values that broken runs intended before Intent: any of them may stand there, and is ours.
+	Tried map[string][]string `json:"tried,omitempty"`
 	// Foreign are the fields that somebody else changed while we did not look: restoring them takes a person's force.
 	Foreign []string `json:"foreign,omitempty"`
 	// Holders are the incidents that want the containment, with the parameters each asked for.

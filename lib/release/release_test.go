@@ -432,6 +432,25 @@ func TestWhatEarlierEpisodesHoldIsReleasedToo(t *testing.T) {
 	w.doorsAre("open", "ajar")
 }
 
+// What failed half done in an earlier episode is found too, though the next one has another plan and the finding names it no more.
+func TestWhatAnEarlierEpisodeLeftHalfDoneIsReleasedToo(t *testing.T) {
+	w := newWorld(t)
+	w.doors["revoke-sessions"].fail = errors.New("denied")
+	if _, err := w.do(incident.Apply, one, "respond:"+one, revoke); err == nil {
+		t.Fatal("no error")
+	}
+	w.doors["revoke-sessions"].fail = nil
+	_, err := ledger.Update(t.Context(), w.store, ledger.IncidentKey(one), func(it *ledger.Item[ledger.Incident]) error {
+		it.Value.Episode, it.Value.Plan, it.Value.Outcomes = 2, incident.Plan{Contain: []incident.Step{tell}}, map[string]incident.Result{tell.Key(): {Outcome: incident.Applied}}
+		return nil
+	})
+	w.must(err)
+	p, err := w.plan(incident.Release{Incident: one})
+	if err != nil || len(p.Steps) != 1 || p.Steps[0].Action != "revoke-sessions" {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
 func TestHalfDoneIsUndoneFirst(t *testing.T) {
 	w := newWorld(t)
 	w.contain(one, isolate)
