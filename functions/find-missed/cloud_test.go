@@ -15,6 +15,7 @@ import (
 
 	"firebreak/lib/account"
 	"firebreak/lib/channel"
+	"firebreak/lib/closure"
 	"firebreak/lib/finding"
 	"firebreak/lib/incident"
 	"firebreak/lib/ledger"
@@ -65,6 +66,7 @@ type world struct {
 	access   map[string]aatypes.ExternalAccessDetails // by finding
 	members  []string                                 // of the hub
 	started  map[string]string                        // name to input
+	running  map[string]bool                          // executions, by name
 	order    []string
 	notices  []string
 	stored   int
@@ -80,13 +82,14 @@ func newWorld(t testing.TB, accounts ...string) *world {
 		w.in.Accounts = append(w.in.Accounts, setting.Account{ID: a, Regions: []string{home}})
 	}
 	w.store.Fail = func(op string, k ledger.Key) error {
-		if k.PK == "" || k.SK == "" {
+		if k.PK == "" || k.SK == "" && op != "open" {
 			t.Errorf("%s of %v: DynamoDB takes no empty value of a key", op, k)
 		}
 		return w.call("ledger." + op + " " + k.PK)
 	}
 	w.missed = missed{
 		store: w.store, settings: w, topic: channel.NewTopic(w, "topic"), evidence: w, bucket: "evidence", machine: w, respond: respond,
+		closing: closure.Machines{API: w, Respond: respond, Release: strings.Replace(respond, "respond", "release", 1)},
 		open: func(_ context.Context, in account.Scope) (services, error) {
 			at := in.Account + " " + in.Region
 			if in.Incident != session || in.Partition != "aws" {
@@ -167,6 +170,14 @@ func (w *world) StartExecution(ctx context.Context, in *sfn.StartExecutionInput,
 		w.arrives(list[0])
 	}
 	return &sfn.StartExecutionOutput{}, nil
+}
+
+func (w *world) DescribeExecution(_ context.Context, in *sfn.DescribeExecutionInput, _ ...func(*sfn.Options)) (*sfn.DescribeExecutionOutput, error) {
+	out := &sfn.DescribeExecutionOutput{Status: sfntypes.ExecutionStatusSucceeded}
+	if w.running[(*in.ExecutionArn)[strings.LastIndex(*in.ExecutionArn, ":")+1:]] {
+		out.Status = sfntypes.ExecutionStatusRunning
+	}
+	return out, w.call("sfn.DescribeExecution")
 }
 
 // arrives has the machine take the finding's incident, whoever started it.
@@ -261,6 +272,9 @@ func (f threats) GetFindings(_ context.Context, in *guardduty.GetFindingsInput, 
 	if len(in.FindingIds) > 50 {
 		f.t.Errorf("%d findings at once", len(in.FindingIds))
 	}
+	if _, ok := f.threats[f.at]; !ok || *in.DetectorId != "12abc34d567e8fa901bc2d34e56789f0" {
+		return nil, &smithy.GenericAPIError{Code: "BadRequestException"}
+	}
 	out := &guardduty.GetFindingsOutput{}
 	wanted := map[string]bool{}
 	for _, id := range in.FindingIds {
@@ -294,7 +308,14 @@ func (f hubFindings) GetFindings(_ context.Context, in *securityhub.GetFindingsI
 	if _, ok := f.findings[f.at]; !ok {
 		return nil, &shtypes.InvalidAccessException{Message: aws.String("not subscribed to AWS Security Hub")}
 	}
-	list, next, err := part(f.findings[f.at], in.NextToken, int(*in.MaxResults))
+	var wanted []shtypes.AwsSecurityFinding
+	for _, one := range f.findings[f.at] {
+		generator := in.Filters.GeneratorId
+		if generator == nil || aws.ToString(one.GeneratorId) == *generator[0].Value && aws.ToString(one.AwsAccountId) == *in.Filters.AwsAccountId[0].Value {
+			wanted = append(wanted, one)
+		}
+	}
+	list, next, err := part(wanted, in.NextToken, int(*in.MaxResults))
 	return &securityhub.GetFindingsOutput{Findings: list, NextToken: next}, err
 }
 
@@ -340,7 +361,13 @@ func (f configured) GetComplianceDetailsByConfigRule(_ context.Context, in *conf
 	if err := f.call("config.GetComplianceDetailsByConfigRule " + f.at + " " + *in.ConfigRuleName); err != nil {
 		return nil, err
 	}
-	list, next, err := part(f.rules[f.at][*in.ConfigRuleName], in.NextToken, int(in.Limit))
+	var wanted []configtypes.EvaluationResult
+	for _, e := range f.rules[f.at][*in.ConfigRuleName] {
+		if slices.Contains(in.ComplianceTypes, e.ComplianceType) {
+			wanted = append(wanted, e)
+		}
+	}
+	list, next, err := part(wanted, in.NextToken, int(in.Limit))
 	return &configservice.GetComplianceDetailsByConfigRuleOutput{EvaluationResults: list, NextToken: next}, err
 }
 
@@ -377,9 +404,18 @@ func (f exposed) ListFindingsV2(_ context.Context, in *accessanalyzer.ListFindin
 }
 
 func (f exposed) GetFindingV2(_ context.Context, in *accessanalyzer.GetFindingV2Input, _ ...func(*accessanalyzer.Options)) (*accessanalyzer.GetFindingV2Output, error) {
-	return &accessanalyzer.GetFindingV2Output{Status: aatypes.FindingStatusActive, FindingDetails: []aatypes.FindingDetails{
-		&aatypes.FindingDetailsMemberExternalAccessDetails{Value: f.access[*in.Id]},
-	}}, f.call("access-analyzer.GetFindingV2 " + f.at)
+	if err := f.call("access-analyzer.GetFindingV2 " + f.at); err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(f.shared[f.at], func(s aatypes.FindingSummaryV2) bool { return *s.Id == *in.Id })
+	if i < 0 {
+		return nil, &aatypes.ResourceNotFoundException{}
+	}
+	s := f.shared[f.at][i]
+	return &accessanalyzer.GetFindingV2Output{
+		Id: s.Id, Status: s.Status, ResourceType: s.ResourceType, Resource: s.Resource, ResourceOwnerAccount: s.ResourceOwnerAccount, CreatedAt: s.CreatedAt, AnalyzedAt: s.AnalyzedAt, UpdatedAt: s.UpdatedAt,
+		FindingDetails: []aatypes.FindingDetails{&aatypes.FindingDetailsMemberExternalAccessDetails{Value: f.access[*in.Id]}},
+	}, nil
 }
 
 // sample reads an event of events/ and its detail.

@@ -60,8 +60,10 @@ func (m missed) readConfig(ctx context.Context, api services, at place, _ time.T
 		if !failing[aws.ToString(r.ConfigRuleName)] {
 			continue
 		}
-		list, err := evaluations(ctx, api.config, at, r, it)
-		p.found = append(p.found, list...)
+		events, err := evaluations(ctx, api.config, at, r, types.ComplianceTypeNonCompliant, 0)
+		for _, event := range events {
+			p.found = append(p.found, found{event: event, rule: it})
+		}
 		if it.Value.whole = err == nil; err != nil {
 			p.failed = append(p.failed, fmt.Errorf("rule %s: %w", aws.ToString(r.ConfigRuleName), err))
 		}
@@ -99,13 +101,14 @@ func describe(ctx context.Context, api configAPI, names []string) ([]types.Confi
 	return out, nil
 }
 
-// evaluations are what a rule calls NON_COMPLIANT, each as the event of its change (AWS Config Developer Guide, "Example compliance
-// change notification").
-func evaluations(ctx context.Context, api configAPI, at place, r types.ConfigRule, memory *ledger.Item[standing]) ([]found, error) {
-	var out []found
-	for pages := configservice.NewGetComplianceDetailsByConfigRulePaginator(api, &configservice.GetComplianceDetailsByConfigRuleInput{
-		ConfigRuleName: r.ConfigRuleName, ComplianceTypes: []types.ComplianceType{types.ComplianceTypeNonCompliant}, Limit: 100,
-	}); pages.HasMorePages(); {
+// evaluations are what a rule calls verdict, each as the event of its change (AWS Config Developer Guide, "Example compliance change
+// notification"); not more than most pages of them, where that is not 0.
+func evaluations(ctx context.Context, api configAPI, at place, r types.ConfigRule, verdict types.ComplianceType, most int) ([]json.RawMessage, error) {
+	var out []json.RawMessage
+	pages := configservice.NewGetComplianceDetailsByConfigRulePaginator(api, &configservice.GetComplianceDetailsByConfigRuleInput{
+		ConfigRuleName: r.ConfigRuleName, ComplianceTypes: []types.ComplianceType{verdict}, Limit: 100,
+	})
+	for n := 0; pages.HasMorePages() && (most == 0 || n < most); n++ {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
 			return out, err
@@ -115,7 +118,7 @@ func evaluations(ctx context.Context, api configAPI, at place, r types.ConfigRul
 			if err != nil {
 				return out, err
 			}
-			out = append(out, found{event: event, rule: memory})
+			out = append(out, event)
 		}
 	}
 	return out, nil

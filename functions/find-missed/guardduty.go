@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
 	"time"
 
@@ -51,23 +52,36 @@ func readGuardDuty(ctx context.Context, api services, at place, since time.Time,
 	if err != nil || len(list.FindingIds) == 0 {
 		return page{}, err
 	}
-	out, err := api.guardDuty.GetFindings(ctx, &guardduty.GetFindingsInput{DetectorId: &id, FindingIds: list.FindingIds})
+	events, err := threatEvents(ctx, api.guardDuty, id, at.Region, list.FindingIds)
 	if err != nil {
 		return page{}, err
 	}
 	var p page
-	for _, f := range out.Findings {
-		updated, _ := time.Parse(time.RFC3339, aws.ToString(f.UpdatedAt))
-		event, err := envelope(place{Account: aws.ToString(f.AccountId), Region: at.Region}, "aws.guardduty", "GuardDuty Finding", nil, updated, f)
-		if err != nil {
-			return page{}, err
-		}
+	for _, event := range events {
 		p.found = append(p.found, found{event: event})
 	}
 	if next = aws.ToString(list.NextToken); next != "" {
 		p.next = id + " " + next
 	}
 	return p, nil
+}
+
+// threatEvents reads findings by their ids, 50 at most, as events.
+func threatEvents(ctx context.Context, api guardDutyAPI, detector, region string, ids []string) ([]json.RawMessage, error) {
+	got, err := api.GetFindings(ctx, &guardduty.GetFindingsInput{DetectorId: &detector, FindingIds: ids})
+	if err != nil {
+		return nil, err
+	}
+	var out []json.RawMessage
+	for _, f := range got.Findings {
+		updated, _ := time.Parse(time.RFC3339, aws.ToString(f.UpdatedAt))
+		event, err := envelope(place{Account: aws.ToString(f.AccountId), Region: region}, "aws.guardduty", "GuardDuty Finding", nil, updated, f)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, event)
+	}
+	return out, nil
 }
 
 // guardDutyMembers are the accounts whose findings the hub has.

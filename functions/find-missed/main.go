@@ -1,11 +1,14 @@
 // Command find-missed reads findings where they are made and starts the machine for those that no event brought: EventBridge
-// delivers some sources' events at its best effort only, and an event that is too large it does not deliver at all.
+// delivers some sources' events at its best effort only, and an event that is too large it does not deliver at all. It closes the
+// incidents whose findings their sources have resolved.
 //
 // What it does: once an hour it reads GuardDuty, Security Hub, AWS Config and Access Analyzer in each account and region, as the
 // administrator where the hub is one and with the role Read elsewhere, looks each finding up in the ledger, and starts an execution
-// for what is not there. Each quarter of an hour it goes on with what it had no time for, or what refused to be read.
-// The second time: executions are named after the finding and its update, and the machine takes an incident once.
-// Its undo: none, it changes nothing but its own place in the ledger.
+// for what is not there. Each quarter of an hour it goes on with what it had no time for, or what refused to be read, and reads the
+// findings of the incidents that stand open once more.
+// The second time: executions are named after the finding and its update, and the machine takes an incident once; what is closed
+// stays closed.
+// Its undo: none, it changes nothing but the ledger; a finding that is seen again opens its incident again.
 package main
 
 import (
@@ -16,6 +19,7 @@ import (
 	"firebreak/lib/account"
 	"firebreak/lib/boot"
 	"firebreak/lib/channel"
+	"firebreak/lib/closure"
 	"firebreak/lib/ledger"
 	"firebreak/lib/reference"
 	"firebreak/lib/setting"
@@ -47,6 +51,7 @@ type missed struct {
 	bucket   string
 	machine  machine
 	respond  string // ARN of the machine
+	closing  closure.Machines
 	// open reads an account with its role Read; own reads the hub's own account, as the administrator of others where it is.
 	open func(context.Context, account.Scope) (services, error)
 	own  func(region string) administration
@@ -65,10 +70,11 @@ const session = "INC-FINDMISSEDEVENTS"
 
 func main() {
 	b := boot.Load()
-	access := b.Access()
+	access, machine, executions := b.Access(), b.Env("MACHINE"), sfn.NewFromConfig(b.AWS)
 	boot.Start(missed{
 		store: b.Store(), settings: b.Installation(), topic: channel.NewTopic(sns.NewFromConfig(b.AWS), b.Env("TOPIC")),
-		evidence: s3.NewFromConfig(b.AWS), bucket: b.Env("EVIDENCE"), machine: sfn.NewFromConfig(b.AWS), respond: b.Env("MACHINE"),
+		evidence: s3.NewFromConfig(b.AWS), bucket: b.Env("EVIDENCE"), machine: executions, respond: machine,
+		closing: closure.Machines{API: executions, Respond: machine, Release: b.Env("RELEASE_MACHINE")},
 		open: func(ctx context.Context, in account.Scope) (services, error) {
 			cfg, err := access.Config(ctx, account.Read, in, account.Statement{Resources: []string{"*"}, Actions: []string{ // lists and reads, of all that there is
 				"access-analyzer:GetFinding", "access-analyzer:ListAnalyzers", "access-analyzer:ListFindings",

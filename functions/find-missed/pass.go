@@ -89,7 +89,7 @@ func (m missed) handle(ctx context.Context, r request) (Report, error) {
 	}
 	close(work)
 	readers.Wait()
-	err = p.tell(ctx, due)
+	err = errors.Join(p.tell(ctx, due), p.resolve(ctx))
 	p.measure(ctx)
 	return p.report, err
 }
@@ -244,15 +244,21 @@ func (p *pass) save(ctx context.Context, it *ledger.Item[progress]) bool {
 	return err == nil
 }
 
+// enter gives the calls for a place.
+func (p *pass) enter(ctx context.Context, at place) (services, error) {
+	if at.own {
+		return p.own(at.Region).services(), nil
+	}
+	return p.open(ctx, account.Scope{Partition: p.partition(), Account: at.Account, Region: at.Region, Incident: session})
+}
+
 // page reads one page and starts what is missing of it, and moves the cursor on. passed are the findings and rules of it that failed
 // and may fail for good. Errors: the page cannot be read, or not all of it just now.
 func (p *pass) page(ctx context.Context, it *ledger.Item[progress]) (passed []error, err error) {
 	v := &it.Value
-	api := p.own(v.Region).services()
-	if !v.own {
-		if api, err = p.open(ctx, account.Scope{Partition: p.partition(), Account: v.Account, Region: v.Region, Incident: session}); err != nil {
-			return nil, err
-		}
+	api, err := p.enter(ctx, v.place)
+	if err != nil {
+		return nil, err
 	}
 	got, err := p.reads()[v.Source](ctx, api, v.place, v.Since, v.Cursor)
 	if err != nil {

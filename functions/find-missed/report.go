@@ -22,9 +22,10 @@ type Count struct {
 	Off      int `json:"off"`      // places where the service is not turned on
 }
 
-// Report counts by source.
+// Report counts by source, and what its source has resolved.
 type Report struct {
-	Sources map[string]*Count `json:"sources"`
+	Sources  map[string]*Count `json:"sources"`
+	Resolved Resolution        `json:"resolved"`
 }
 
 func (p *pass) add(n *int) {
@@ -54,5 +55,5 @@ func (p *pass) measure(ctx context.Context) {
 			"Source", s, "Read", c.Read, "Missing", c.Missing, "Started", c.Started, "MissedFailed", c.Failed,
 			"Idle", c.Idle, "Foreign", c.Foreign, "Young", c.Young, "Known", c.Known, "Standing", c.Standing, "Renewed", c.Renewed, "Off", c.Off)
 	}
-	line([]string{}, []metric{{"Missing", "Count"}, {"Unread", "Count"}}, "Missing", all.Missing, "Unread", all.Unread+all.Failed)
+	line([]string{}, []metric{{"Missing", "Count"}, {"Unread", "Count"}}, "Missing", all.Missing, "Unread", all.Unread+all.Failed, "Resolved", p.report.Resolved)
 }

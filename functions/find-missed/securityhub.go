@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
 	"time"
 
@@ -44,14 +45,19 @@ func readSecurityHub(ctx context.Context, api services, at place, since time.Tim
 	}
 	p := page{next: aws.ToString(out.NextToken)}
 	for _, f := range out.Findings {
-		updated, _ := time.Parse(time.RFC3339, aws.ToString(f.UpdatedAt))
-		event, err := envelope(place{Account: aws.ToString(f.AwsAccountId), Region: at.Region}, "aws.securityhub", "Security Hub Findings - Imported", nil, updated, map[string]any{"findings": []any{f}})
+		event, err := hubEvent(at.Region, f)
 		if err != nil {
 			return page{}, err
 		}
 		p.found = append(p.found, found{event: event})
 	}
 	return p, nil
+}
+
+// hubEvent is the event of a finding.
+func hubEvent(region string, f types.AwsSecurityFinding) (json.RawMessage, error) {
+	updated, _ := time.Parse(time.RFC3339, aws.ToString(f.UpdatedAt))
+	return envelope(place{Account: aws.ToString(f.AwsAccountId), Region: region}, "aws.securityhub", "Security Hub Findings - Imported", nil, updated, map[string]any{"findings": []any{f}})
 }
 
 // securityHubMembers are the accounts whose findings the hub has.

@@ -81,7 +81,7 @@ func Decode(raw []byte) ([]Finding, error) {
 	switch v.(type) {
 	case map[string]any, []any:
 	default:
-		return nil, fault.New(fault.BadInput, "the event is not a JSON object but %s", formOf(v))
+		return nil, fault.New(fault.BadInput, "the event is not a JSON object but %s", valueOf(v))
 	}
 	list := read(v, 0)
 	if len(list) == 1 {
@@ -128,7 +128,7 @@ func read(v any, depth int) []reading {
 		}
 		return readRecord(v, depth)
 	}
-	return []reading{{refusal: event{whole: tree{"value": v}}.refuse(false, "not an event: it is %s", formOf(v)), alone: v}}
+	return []reading{{refusal: event{whole: tree{"value": v}}.refuse(false, "not an event: it is %s", valueOf(v)), alone: v}}
 }
 
 // enveloped recognizes an EventBridge event, also as PutEvents takes it.
@@ -332,6 +332,14 @@ func Refused(err error) *Refusal {
 	var r *Refusal
 	errors.As(err, &r)
 	return r
+}
+
+// valueOf is formOf for what is there, and may be null.
+func valueOf(v any) string {
+	if v == nil {
+		return "null"
+	}
+	return formOf(v)
 }
 
 // formOf says in words what a JSON value is.

@@ -143,10 +143,17 @@ func (f Finding) Of(k Kind) []Resource {
 }
 
 // Instances gives the instances that an action may be aimed at. Where the credentials of an instance are misused, that is
-// the instance that they were made for, not the host that used them. An attack sequence is about all that it names.
+// the instance that they were made for, not the host that used them: none, where that host may be the one that the finding names.
+// An attack sequence is about all that it names.
 func (f Finding) Instances() []Resource {
 	all := f.Of(Instance)
-	if f.Principal.Kind != WhoRole || !instanceID.MatchString(f.Principal.Session) || f.About == "AttackSequence" {
+	switch {
+	case f.Principal.Kind != WhoRole || f.About == "AttackSequence":
+		return all
+	case !instanceID.MatchString(f.Principal.Session):
+		if strings.HasSuffix(f.Type, "/InstanceCredentialExfiltration.InsideAWS") {
+			return nil
+		}
 		return all
 	}
 	for _, r := range all {

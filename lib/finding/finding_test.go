@@ -212,7 +212,7 @@ func TestGarbageIsAnErrorThatNamesTheThing(t *testing.T) {
 		"hello":              "the event is not JSON: invalid character 'h'",
 		`"x"`:                "but a string",
 		"7":                  "but a number",
-		"null":               "but missing",
+		"null":               "but null",
 		"{} {}":              "there is more after the JSON value",
 	} {
 		_, err := Decode([]byte(in))

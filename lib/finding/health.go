@@ -23,7 +23,7 @@ func decodeHealth(e event) []reading {
 	code := d.text("eventTypeCode")
 	service := strings.ToUpper(d.text("service"))
 	abuse := strings.Contains(e.detailType, "Abuse") || service == "ABUSE" || strings.HasPrefix(code, "AWS_ABUSE_")
-	if !abuse && service != "RISK" && !strings.HasPrefix(code, "AWS_RISK_") && !strings.Contains(code, "SECURITY") {
+	if !abuse && service != "RISK" && !strings.HasPrefix(code, "AWS_RISK_") && !strings.Contains(code, "_SECURITY_") {
 		return e.refused(false, "not a security event of AWS Health: %s", words(code, 120))
 	}
 	entities := d.items("affectedEntities")

@@ -22,18 +22,23 @@ func (m *Misread) Error() string {
 	return fmt.Sprintf("%s:%d:%d: %s", m.File, m.Line, m.Column, m.What)
 }
 
-// maxMisread is how many broken records a file can have before the rest is not read.
-const maxMisread = 100
+// maxMisread is how many broken places of a file are named; maxAgain how many bytes of broken records are read a second time before
+// the rest is not read: each of them may seem to hold all that follows.
+const (
+	maxMisread = 100
+	maxAgain   = 1 << 28
+)
 
 // Records reads JSON of any size: one value, several one after another (JSON Lines or not), arrays of them, whose elements are
-// records. give gets each as it is written, and keeps none of it. What is no JSON is skipped up to the next line that begins with
-// a brace. Errors: give's own, at once; those of the reader; otherwise all *Misread, joined, after the last record.
+// records. give gets each as it is written, and keeps none of it. What is no JSON is skipped up to where it seems to end. Errors:
+// give's own, at once; those of the reader; otherwise *Misread, joined, after the last record.
 func Records(file string, r io.Reader, give func(raw []byte) error) error {
 	s := &scanner{file: file, in: r, line: 1, column: 1, window: make([]byte, 0, 1<<16)}
 	if err := s.open(); err != nil {
 		return err
 	}
 	var all []error
+	unnamed := 0
 	for {
 		raw, err := s.record()
 		var m *Misread
@@ -43,10 +48,15 @@ func Records(file string, r io.Reader, give func(raw []byte) error) error {
 				return err
 			}
 		case errors.Is(err, io.EOF):
+			if unnamed > 0 {
+				all = append(all, fmt.Errorf("%s: %d more places are no JSON", file, unnamed))
+			}
 			return errors.Join(all...)
 		case errors.As(err, &m):
-			if all = append(all, m); len(all) == maxMisread {
-				return errors.Join(append(all, fmt.Errorf("%s: too much of it is no JSON: the rest is not read", file))...)
+			if len(all) < maxMisread {
+				all = append(all, m)
+			} else {
+				unnamed++
 			}
 			if err := s.skip(); err != nil {
 				return errors.Join(append(all, err)...)
@@ -72,6 +82,8 @@ type scanner struct {
 
 	// list: in an array at top level; more: one element was read in it; comma: another has to follow.
 	list, more, comma bool
+	// again counts the bytes of broken records that were read a second time.
+	again int
 }
 
 // maxNesting is encoding/json's own limit.
@@ -251,6 +263,7 @@ func (s *scanner) record() ([]byte, error) {
 			s.list = false
 			return nil, s.wrong("it ends in the middle of a list")
 		case s.list && s.more:
+			s.begin()
 			return nil, s.unexpected("a comma or the end of the list")
 		case err != nil:
 			return nil, err
@@ -261,14 +274,15 @@ func (s *scanner) record() ([]byte, error) {
 		}
 		break
 	}
-	s.buf = s.buf[:0]
-	s.beganLine, s.beganColumn = s.line, s.column
+	s.begin()
 	if err := s.value(0); err != nil {
 		return nil, s.unfinished(err)
 	}
 	s.more, s.comma = true, false
 	return s.buf, nil
 }
+
+func (s *scanner) begin() { s.buf, s.beganLine, s.beganColumn = s.buf[:0], s.line, s.column }
 
 // unfinished blames the line that was left open rather than the place, lines below, where that shows.
 func (s *scanner) unfinished(err error) error {
@@ -282,30 +296,81 @@ func (s *scanner) unfinished(err error) error {
 	return &Misread{s.file, s.beganLine + bytes.Count(line, []byte("\n")), column, "the record is not finished when the next one begins"}
 }
 
-// skip goes on to the next line that begins with a brace, also within what was read of the broken record.
+// skip goes on to the next record: behind the bracket that closes the broken one, to the next element of the list, or, where the
+// broken one is not closed, to a line that begins with a brace where the broken one began or at the margin.
 func (s *scanner) skip() error {
-	if i := bytes.Index(s.buf, []byte("\n{")); i >= 0 {
-		s.line, s.column = s.beganLine+bytes.Count(s.buf[:i+1], []byte("\n")), 1
-		s.window = append(bytes.Clone(s.buf[i+1:]), s.window...)
-		s.more, s.comma = false, false
+	if len(s.buf) == 0 && s.between() {
 		return nil
 	}
-	for {
+	if s.again += len(s.buf); s.again > maxAgain {
+		return fmt.Errorf("%s: too much of it is no JSON: the rest is not read", s.file)
+	}
+	s.window = append(bytes.Clone(s.buf), s.window...)
+	s.line, s.column = s.beganLine, s.beganColumn
+	var open []byte // brackets
+	quoted, fresh := false, false
+	for n := 0; ; n++ {
 		s.buf = s.buf[:0]
 		c, err := s.peek()
-		if errors.Is(err, io.EOF) {
+		switch {
+		case errors.Is(err, io.EOF):
 			s.list = false
 			return nil
-		}
-		if err != nil {
+		case err != nil:
 			return err
-		}
-		if c == '{' && s.column == 1 {
+		case c == '{' && fresh && (s.column == 1 || s.column == s.beganColumn):
 			s.more, s.comma = false, false
+			return nil
+		case s.list && n > 0 && !quoted && len(open) == 0 && (c == ',' || c == ']'):
+			s.more, s.comma = true, false
 			return nil
 		}
 		s.take()
+		switch {
+		case c == '\n':
+			quoted, fresh = false, true // no text goes over lines
+			continue
+		case fresh && (c == ' ' || c == '\t'):
+			continue
+		case c == '"':
+			quoted = !quoted
+		case quoted && c == '\\':
+			if c, err := s.peek(); err == nil && c != '\n' {
+				s.take()
+			}
+		case quoted:
+		case c == '{' || c == '[':
+			open = append(open, c)
+		case c == '}' || c == ']':
+			if i := bytes.LastIndexByte(open, c-2); i >= 0 { // '{' and '[' are two before their counterparts
+				open = open[:i]
+			}
+			if len(open) == 0 {
+				s.more, s.comma = s.list, false
+				return nil
+			}
+		}
+		fresh = false
 	}
+}
+
+// between mends what stands between two records: a comma or a bracket too many, a comma that is missing. It tells whether it did.
+func (s *scanner) between() bool {
+	c, err := s.peek()
+	switch {
+	case err != nil:
+		return false
+	case s.list && c == ']', s.list && s.more && (c == '{' || c == '['):
+		s.more, s.comma = false, false
+	case c == ',':
+		s.take()
+		s.more, s.comma = false, false
+	case c == '}' || c == ']':
+		s.take()
+	default:
+		return false
+	}
+	return true
 }
 
 func (s *scanner) value(depth int) error {

@@ -26,6 +26,18 @@ func TestRecordsOfAFile(t *testing.T) {
 		{"other values", `"x" 7 null true`, []string{`"x"`, "7", "null", "true"}, ""},
 		{"a mark at the beginning", "\ufeff{}", []string{"{}"}, ""},
 		{"lists in lists", `[[{}],[]]`, []string{"[{}]", "[]"}, ""},
+		{"broken in a list on one line", `[{"a":1}, {"b": tru}, {"c":3}] {"d":4}`, []string{`{"a":1}`, `{"c":3}`, `{"d":4}`}, `f:1:20: '}' stands where true should follow`},
+		{"broken in an indented list", "[\n  {\n    \"a\": {\n      \"x\": 1\n    }\n  },\n  {\n    \"b\": {\n      \"y\": tru\n    }\n  },\n  {\n    \"c\": 3\n  }\n]", []string{"{\n    \"a\": {\n      \"x\": 1\n    }\n  }", "{\n    \"c\": 3\n  }"}, `f:9:15: the byte 0x0a stands where true should follow`},
+		{"not finished in an indented list", "[\n  {\"a\": 1},\n  {\"b\": {\"x\": 1},\n  {\"c\": 3}\n]", []string{`{"a": 1}`, `{"c": 3}`}, `f:4:3: '{' stands where a key in quotes should follow`},
+		{"a comma is missing", `[{"a":1} {"b":2}]`, []string{`{"a":1}`, `{"b":2}`}, `f:1:10: '{' stands where a comma or the end of the list should follow`},
+		{"two commas", `[{"a":1},,{"b":2}]`, []string{`{"a":1}`, `{"b":2}`}, `f:1:10: ',' stands where a value should follow`},
+		{"commas between records", `{"a":1},{"b":2}`, []string{`{"a":1}`, `{"b":2}`}, `f:1:8: ',' stands where a value should follow`},
+		{"a brace too many", `{"a":1}}{"b":2}`, []string{`{"a":1}`, `{"b":2}`}, `f:1:8: '}' stands where a value should follow`},
+		{"a brace too many in a list", `[{"a":1}},{"b":2}]`, []string{`{"a":1}`, `{"b":2}`}, `f:1:9: '}' stands where a comma or the end of the list should follow`},
+		{"a word in a list", `[{"a":1},oops,{"b":2}]`, []string{`{"a":1}`, `{"b":2}`}, `f:1:10: 'o' stands where a value should follow`},
+		{"the wrong bracket", `[{"a":[1,2},{"b":2}]`, []string{`{"b":2}`}, `f:1:11: '}' stands where a comma or ']' should follow`},
+		{"a list after what is broken", "{\"a\": tru}[{\"b\":2}]\n", []string{`{"b":2}`}, `f:1:10: '}' stands where true should follow`},
+		{"a brace in a text of what is broken", `[{"a":"}","b":tru},{"c":3}]`, []string{`{"c":3}`}, `f:1:18: '}' stands where true should follow`},
 		{"a line that is none", "{\"a\":1}\nhello\n{\"b\":2}\n", []string{`{"a":1}`, `{"b":2}`}, `f:2:1: 'h' stands where a value should follow`},
 		{"a line that is not finished", "{\"a\":1}\n{\"b\":\n{\"c\":3}\n{\"d\":4}\n", []string{`{"a":1}`, `{"c":3}`, `{"d":4}`}, `f:2:6: the record is not finished when the next one begins`},
 		{"the last line is not finished", "{\"a\":1}\n{\"b\":2", []string{`{"a":1}`}, `f:2:7: it ends where a comma or '}' should follow`},
@@ -63,9 +75,18 @@ func TestRecordsOfAFile(t *testing.T) {
 
 func TestAFileThatIsNoJSONAtAllEnds(t *testing.T) {
 	n := 0
-	err := Records("f", strings.NewReader(strings.Repeat("{\"a\":\n", 5000)), func([]byte) error { n++; return nil })
-	if n != 0 || strings.Count(err.Error(), "\n") != maxMisread || !strings.Contains(err.Error(), "the rest is not read") {
-		t.Errorf("%d records, %d lines of errors", n, strings.Count(err.Error(), "\n"))
+	err := Records("f", strings.NewReader(strings.Repeat("{\"a\":\n", 20000)), func([]byte) error { n++; return nil })
+	if n != 0 || !strings.HasSuffix(err.Error(), "f: too much of it is no JSON: the rest is not read") {
+		t.Errorf("%d records, %.300s", n, err)
+	}
+}
+
+// However much is broken, what is not is read; a hundred places are named.
+func TestEachRecordBetweenBrokenOnesIsRead(t *testing.T) {
+	n := 0
+	err := Records("f", strings.NewReader(strings.Repeat("{\"a\": tru}\nnonsense\n{\"a\": 1}\n", 5000)), func([]byte) error { n++; return nil })
+	if lines := strings.Split(err.Error(), "\n"); n != 5000 || len(lines) != maxMisread+1 || lines[maxMisread] != "f: 9900 more places are no JSON" {
+		t.Errorf("%d records, %d lines of errors, the last %s", n, len(lines), lines[len(lines)-1])
 	}
 }
 

@@ -8,14 +8,10 @@ import (
 	"strings"
 	"time"
 
-	"firebreak/lib/approval"
 	"firebreak/lib/channel"
+	"firebreak/lib/closure"
 	"firebreak/lib/incident"
 	"firebreak/lib/ledger"
-	undoing "firebreak/lib/release"
-
-	"github.com/aws/aws-sdk-go-v2/service/sfn"
-	"github.com/aws/aws-sdk-go-v2/service/sfn/types"
 )
 
 const closeHelp = `Closes an incident by hand: people have looked after it, and nothing more is to be done. Who did so and why stands in the
@@ -117,78 +113,17 @@ func (k *cloud) closable(ctx context.Context, id string, now time.Time) (ledger.
 	if !meta.Exists() {
 		return meta, nil, fmt.Errorf("there is no incident %s in %s", id, k.where)
 	}
-	holds, err := undoing.Holds(ctx, k.store, meta.Value)
-	if err != nil {
-		return meta, nil, err
-	}
-	held := []string{}
-	for _, h := range holds {
-		held = append(held, h.Action+" "+h.Resource)
-	}
-	if meta.Value.Status == incident.Closed {
-		return meta, held, nil
-	}
-	for _, h := range holds {
-		if (h.Phase == ledger.Applying || h.Phase == ledger.Undoing) && now.Before(h.Lease) {
-			return meta, nil, fmt.Errorf("%s of %s is in the middle of something, by %s: close it when that has ended (scripts/firebreak show %s)", h.Action, short(h.Resource), last(h.Lessee), id)
-		}
-		if h.Part != "" {
-			return meta, nil, fmt.Errorf("%s of %s is left in its part %q, which must not last: the sweep finishes it; close it when that is done (scripts/firebreak show %s)", h.Action, short(h.Resource), h.Part, id)
-		}
-	}
-	asked, err := approval.List(ctx, k.store, id)
-	if err != nil {
-		return meta, nil, err
-	}
-	for _, it := range asked {
-		if v := it.Value; v.Status == approval.StatusOpen || v.Status == approval.StatusApproved && v.Delivered.IsZero() {
-			return meta, nil, fmt.Errorf("request %d of %s is %s: decide it, or withdraw it first with scripts/firebreak cancel %s", v.Number, id, v.Status, id)
-		}
-	}
-	running, err := k.running(ctx, meta.Value)
-	if err == nil && running != "" {
-		err = fmt.Errorf("the execution %s of %s runs still: close it when that has ended (scripts/firebreak show %s)", running, id, id)
-	}
+	held, err := k.closing().Held(ctx, k.store, meta.Value, now)
 	return meta, held, err
 }
 
-// running gives the name of an execution of the incident that runs, "" for none: the one that owns it, a resumed one or a release.
-func (k *cloud) running(ctx context.Context, in ledger.Incident) (string, error) {
-	arns := []string{in.Owner}
-	execution := func(machine string) string { return strings.Replace(machine, ":stateMachine:", ":execution:", 1) + ":" }
-	for n := 1; n <= in.Runs; n++ {
-		arns = append(arns, execution(k.machine)+incident.Resume{Incident: in.ID, Episode: in.Episode, Run: n}.Name(), execution(k.releaser())+incident.ReleaseName(in.ID, n))
-	}
-	for _, arn := range arns {
-		if arn == "" {
-			continue
-		}
-		out, err := k.machines.DescribeExecution(ctx, &sfn.DescribeExecutionInput{ExecutionArn: &arn})
-		var none *types.ExecutionDoesNotExist
-		switch {
-		case errors.As(err, &none):
-		case err != nil:
-			return "", fmt.Errorf("look whether %s runs: %w", last(arn), err)
-		case out.Status == types.ExecutionStatusRunning || out.Status == types.ExecutionStatusPendingRedrive:
-			return last(arn), nil
-		}
-	}
-	return "", nil
+func (k *cloud) closing() closure.Machines {
+	return closure.Machines{API: k.machines, Respond: k.machine, Release: k.releaser()}
 }
 
 // close writes the incident and its last entry of the timeline in one piece. What somebody else wrote since it was looked at stands in the way.
 func (k *cloud) close(ctx context.Context, meta ledger.Item[ledger.Incident], s shut, now time.Time) error {
-	what := "closed by hand, it holds nothing"
-	if len(s.Held) > 0 {
-		what = "closed by hand; what it holds stays as it is: " + strings.Join(s.Held, ", ")
-	}
-	if needs := meta.Value.Needs; needs != "" {
-		what += "; not done: " + needs
-	}
-	entry := ledger.Entry(s.Incident, ledger.Event{Time: now, State: "Close", Who: s.By, What: what, Why: s.Why})
-	meta.Value.Status, meta.Value.ClosedAt, meta.Value.Needs = incident.Closed, now.UTC(), ""
-	ledger.Place(&meta)
-	err := ledger.Save(ctx, k.store, &meta, &entry)
+	err := closure.Close(ctx, k.store, meta, now, s.Held, ledger.Event{Time: now, State: "Close", Who: s.By, What: "closed by hand", Why: s.Why})
 	if errors.Is(err, ledger.ErrConflict) {
 		return fmt.Errorf("%s was changed by somebody else at this very moment, and is not closed: look again with scripts/firebreak show %s", s.Incident, s.Incident)
 	}

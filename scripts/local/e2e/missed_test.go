@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"firebreak/lib/finding"
+	"firebreak/lib/incident"
 	"firebreak/scripts/local/world"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -216,6 +217,46 @@ func TestASourceThatCannotBeReadIsTold(t *testing.T) {
 	}
 	check(t, restore(t.Context()))
 	found(t)
+}
+
+// A finding that is archived at its source closes its incident, and undoes nothing: what it holds can still be released. Seen again,
+// it opens the incident again.
+func TestAFindingThatItsSourceHasResolvedIsClosed(t *testing.T) {
+	bucket, f := public(t)
+	put(t, f)
+	path(t, settle(t, f), "ClassifyFinding", "Disposition?", "Contain", "NeedsApproval?", "CloseContained", "Contained")
+	id := f.Incident()
+	i := instance(t)
+	waiting := stolen(t, i) // people are asked about this one
+	put(t, waiting)
+	asks(t, waiting)
+	check(t, member.Lose(t.Context(), f.Set(true, "service", "archived"), waiting.Set(true, "service", "archived"))) // the source alone says so
+	closed := func() bool { return must(hub.Meta(t.Context(), id))(t).Status == incident.Closed }
+	for n := 0; n < 5 && !closed(); n++ { // other tests leave incidents: each has its turn
+		found(t)
+	}
+	standing(t, id, incident.Closed, incident.EndContained)
+	line := must(hub.Timeline(t.Context(), id))(t)
+	if last := line[len(line)-1]; !strings.HasPrefix(last.What, "resolved at its source: ") || !strings.Contains(last.What, "block-public-access arn:aws:s3:::"+bucket) || last.Who != "find-missed" {
+		t.Errorf("on record is %+v", last)
+	}
+	if on := must(member.Blocked(t.Context(), bucket))(t); on != 4 {
+		t.Errorf("%d of 4 flags are on", on)
+	}
+	if m := must(hub.Meta(t.Context(), waiting.Incident()))(t); m.Status == incident.Closed {
+		t.Error("one that people are asked about was closed")
+	}
+	must(release(t, id, "--why", "it was meant"))(t)
+	if on := must(member.Blocked(t.Context(), bucket))(t); on != 0 {
+		t.Errorf("%d flags are on after the release", on)
+	}
+	again := f.Set(stamp(time.Now()), "service", "eventLastSeen").Set(stamp(time.Now()), "updatedAt")
+	put(t, again)
+	check(t, world.Until(t.Context(), 20*time.Second, "the second episode of "+id, func(ctx context.Context) (bool, error) {
+		m, err := hub.Meta(ctx, id)
+		return m.Episode == 2 && m.Status != incident.Closed, err
+	}))
+	reject(t, i, waiting)
 }
 
 // Where the hub is the administrator it reads its members itself, and the organization's analyzer too. The last of these tests: from
