@@ -258,6 +258,8 @@ func Verify(ctx context.Context, s ledger.Store, in setting.Installed, id string
 		return false, []string{fmt.Sprintf("approval %d is an %s: it lets nothing be destroyed", number, a.Kind)}, nil
 	case a.Incident != id || a.Hash != Hash(a.Kind, id, a.Episode, a.Steps):
 		return false, []string{fmt.Sprintf("approval %d is not what people were shown", number)}, nil
+	case a.Episode != meta.Value.Episode:
+		return false, []string{fmt.Sprintf("approval %d is of episode %d, and episode %d has begun", number, a.Episode, meta.Value.Episode)}, nil
 	}
 	hands, err := Hands(ctx, s, in, meta.Value)
 	if err != nil {

@@ -938,8 +938,50 @@ func TestFourEyes(t *testing.T) {
 			t.Error(got)
 		}
 	})
+	t.Run("named in the finding, in other words", func(t *testing.T) {
+		for _, named := range []string{
+			"arn:aws:iam::111111111111:user/Alice", "arn:aws:iam::111111111111:user/security/alice", "arn:aws:sts::222222222222:assumed-role/AWSReservedSSO_Admin_0123/Alice@Example.com",
+			"arn:aws:iam::222222222222:user/alice@example.com",
+		} {
+			s, in := store(t), base()
+			in.Approvers[0].Email = "alice@example.com"
+			if _, err := ledger.Update(t.Context(), s, ledger.IncidentKey(id), func(it *ledger.Item[ledger.Incident]) error {
+				it.Value.Finding.People = []string{named}
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			open(t, s, eradication("token"))
+			if got := say(t, s, in, "alice", "oidc"); got != Barred {
+				t.Errorf("%s: %s", named, got)
+			}
+			if got := say(t, s, in, "bob", "cli"); got != Counted {
+				t.Errorf("bob beside %s: %s", named, got)
+			}
+		}
+	})
+	t.Run("one principal in two spellings is one person", func(t *testing.T) {
+		s, in := store(t), base()
+		in.Approvers[2].Principals = []string{"arn:aws:iam::111111111111:user/security/Alice"}
+		open(t, s, eradication("token"))
+		if a, c := say(t, s, in, "alice", "oidc"), say(t, s, in, "carol", "oidc"); a != Counted || c != Barred {
+			t.Error(a, c)
+		}
+	})
+	t.Run("a newer episode", func(t *testing.T) {
+		s, in := store(t), base()
+		open(t, s, eradication("token"))
+		say(t, s, in, "alice", "oidc")
+		say(t, s, in, "bob", "cli")
+		if _, err := ledger.Update(t.Context(), s, ledger.IncidentKey(id), func(it *ledger.Item[ledger.Incident]) error { it.Value.Episode++; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if verify(t, s, in) {
+			t.Error("what was approved in an earlier episode is destroyed")
+		}
+	})
 	t.Run("changed the playbook, or who decides", func(t *testing.T) {
-		for _, what := range []string{"playbook", "approvers", "approval"} {
+		for _, what := range []string{"playbook", "approvers", "approval", "signin", "slack"} {
 			s, in := store(t), base()
 			if _, err := ledger.Update(t.Context(), s, ledger.IncidentKey(id), func(it *ledger.Item[ledger.Incident]) error { it.Value.Seen = now.Add(-time.Hour); return nil }); err != nil {
 				t.Fatal(err)

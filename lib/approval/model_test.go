@@ -480,6 +480,8 @@ func (m *model) destroy(ctx context.Context, t *rapid.T, n int, step incident.St
 		t.Fatalf("destroyed by request %d, which there is not", n)
 	case !p.approved || p.over && !p.told:
 		t.Fatalf("destroyed by request %d, which is not approved: %+v", n, p)
+	case p.episode != m.episode:
+		t.Fatalf("destroyed by request %d of episode %d, in episode %d", n, p.episode, m.episode)
 	case p.plan[step.Key()] != m.is[step.Key()]:
 		t.Fatalf("destroyed %q, and people approved destroying %q", m.is[step.Key()], p.plan[step.Key()])
 	case p.keep[step.Key()]:
