@@ -291,7 +291,7 @@ func (h handler) submitted(ctx context.Context, installed setting.Installed, in 
 		return answered(http.StatusOK, slack.NewErrorsViewSubmissionResponse(map[string]string{"keep": "That leaves nothing to approve: reject it instead."})), nil
 	}
 	slog.InfoContext(ctx, "decide", "incident", ref.Incident, "approval", ref.Number, "approver", person.Approver, "via", person.Via, "decision", ref.Action)
-	answer, now2, err := approval.Decide(ctx, h.store, installed, vote)
+	answer, latest, err := approval.Decide(ctx, h.store, installed, vote)
 	if !answer.Recorded() {
 		if err != nil {
 			return answered(http.StatusServiceUnavailable, nil), err
@@ -303,9 +303,12 @@ func (h handler) submitted(ctx context.Context, installed setting.Installed, in 
 	case approval.Carried:
 		return say("Approved", "Your approval is recorded, and it was the last that was needed.")
 	case approval.Ended:
+		if latest.Kind == approval.KindOverride {
+			return say("Rejected", "Your rejection is recorded. What was held back is not contained: somebody has to look after it by hand.")
+		}
 		return say("Rejected", "Your rejection is recorded. What is contained stays contained.")
 	}
-	return say("Recorded", fmt.Sprintf("Your approval is recorded: %d of %d.", len(now2.By()), now2.Need))
+	return say("Recorded", fmt.Sprintf("Your approval is recorded: %d of %d.", len(latest.By()), latest.Need))
 }
 
 // carryOn does what follows a decision that stands: what fails here, the sweep makes good.

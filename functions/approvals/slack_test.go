@@ -129,6 +129,22 @@ func TestOneRejectsOrOverridesInSlack(t *testing.T) {
 	if a := d.approval(1); a.Status != approval.StatusApproved || len(d.started) != 1 {
 		t.Error(a, d.started)
 	}
+	d, w = newChannel(t, approval.KindOverride)
+	r := d.presses(w, "U1", "reject")
+	for _, said := range []string{mustJSON(t, r), d.slack(w.Submit("U1", r, nil)).Body} {
+		if strings.Contains(said, "stays contained") || !strings.Contains(said, "look after it by hand") {
+			t.Errorf("whoever rejects an override reads %s", said)
+		}
+	}
+}
+
+func mustJSON(t *testing.T, v any) string {
+	t.Helper()
+	data, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
 }
 
 // What needs no decision is shown in Slack too, with a button for whoever looks after it; whoever does so first, here or by the

@@ -174,10 +174,11 @@ func Refused(plan []incident.Step, results []incident.Result) []Step {
 	return out
 }
 
-// end closes an approval. Where nobody waits for it, that is delivered already.
+// end closes an approval. Where no execution waits for it, that is delivered already; but one that ran out still has to be told to
+// people.
 func (a *Approval) end(status Status, now time.Time) {
 	a.Status, a.Ended = status, now
-	if a.Token == "" && status != StatusApproved {
+	if a.Token == "" && status != StatusApproved && status != StatusExpired {
 		a.Delivered = now
 	}
 }

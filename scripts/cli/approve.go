@@ -121,6 +121,9 @@ func became(answer approval.Answer, a approval.Approval, who string) string {
 		}
 		return fmt.Sprintf("recorded as %s's: approved, and carried out within a minute", who)
 	case approval.Ended:
+		if a.Kind == approval.KindOverride {
+			return fmt.Sprintf("recorded as %s's: rejected; what was held back is not contained, somebody has to look after it by hand", who)
+		}
 		return fmt.Sprintf("recorded as %s's: rejected; what is contained stays contained", who)
 	case approval.Repeated, approval.Used:
 		return fmt.Sprintf("nothing was recorded: %s has decided before", who)
