@@ -157,10 +157,10 @@ func (h handler) decide(ctx context.Context, req request, link string, p pages) 
 		Incident: a.Incident, Number: a.Number, Approver: person.Approver, Via: person.Via, Approve: in.Decision == "approve",
 		Keep: in.keep(a), Reason: in.Reason, Hash: a.Hash, Nonce: nonce, Now: v.now,
 	})
+	if err != nil {
+		return response{}, err
+	}
 	if !answer.Recorded() {
-		if err != nil {
-			return response{}, err
-		}
 		v.approval = latest
 		switch answer {
 		case approval.Barred:
@@ -170,7 +170,7 @@ func (h handler) decide(ctx context.Context, req request, link string, p pages) 
 		}
 		return p.approval(http.StatusConflict, v, who, entry{Trouble: after(v, person)})
 	}
-	h.carryOn(ctx, v.installed, a.Incident, a.Number, err)
+	h.carryOn(ctx, v.installed, a.Incident, a.Number)
 	see := p.message(http.StatusSeeOther, "done")
 	see.Headers["location"] = link // relative, for APIs behind a prefix
 	return see, nil

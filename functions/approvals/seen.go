@@ -69,8 +69,8 @@ func (h handler) acknowledge(ctx context.Context, req request, v visit, p pages)
 		return h.sighting(ctx, http.StatusUnprocessableEntity, v, in, p)
 	}
 	slog.InfoContext(ctx, "acknowledge", "incident", v.meta.ID, "approver", v.link.Approver)
-	_, first, err := approval.Acknowledge(ctx, h.store, v.meta, approval.Acknowledgement{By: v.link.Approver, Via: setting.ViaLink, At: v.now})
-	if err != nil && !first {
+	_, _, err := approval.Acknowledge(ctx, h.store, v.meta, approval.Acknowledgement{By: v.link.Approver, Via: setting.ViaLink, At: v.now})
+	if err != nil {
 		return response{}, err
 	}
 	h.showSeen(ctx, v.installed, v.meta)

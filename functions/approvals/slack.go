@@ -224,7 +224,7 @@ func (h handler) sawInSlack(ctx context.Context, installed setting.Installed, re
 	default:
 		slog.InfoContext(ctx, "acknowledge", "incident", ref.Incident, "approver", p.ID, "via", setting.ViaSlack)
 		by, first, err := approval.Acknowledge(ctx, h.store, meta.Value, approval.Acknowledgement{By: p.ID, Via: setting.ViaSlack, At: now})
-		if err != nil && !first {
+		if err != nil {
 			return answered(http.StatusServiceUnavailable, nil), err
 		}
 		if !first && by.By != p.ID {
@@ -292,13 +292,13 @@ func (h handler) submitted(ctx context.Context, installed setting.Installed, in 
 	}
 	slog.InfoContext(ctx, "decide", "incident", ref.Incident, "approval", ref.Number, "approver", person.Approver, "via", person.Via, "decision", ref.Action)
 	answer, latest, err := approval.Decide(ctx, h.store, installed, vote)
-	if !answer.Recorded() {
-		if err != nil {
-			return answered(http.StatusServiceUnavailable, nil), err
-		}
+	switch {
+	case err != nil:
+		return answered(http.StatusServiceUnavailable, nil), err
+	case !answer.Recorded():
 		return say("Nothing was recorded", "You have decided before, or it is too late.")
 	}
-	h.carryOn(ctx, installed, ref.Incident, ref.Number, err)
+	h.carryOn(ctx, installed, ref.Incident, ref.Number)
 	switch answer {
 	case approval.Carried:
 		return say("Approved", "Your approval is recorded, and it was the last that was needed.")
@@ -312,10 +312,7 @@ func (h handler) submitted(ctx context.Context, installed setting.Installed, in 
 }
 
 // carryOn does what follows a decision that stands: what fails here, the sweep makes good.
-func (h handler) carryOn(ctx context.Context, installed setting.Installed, id string, number int, err error) {
-	if err != nil {
-		slog.ErrorContext(ctx, "a decision is recorded, but not in the timeline", "incident", id, "approval", number, "error", err.Error())
-	}
+func (h handler) carryOn(ctx context.Context, installed setting.Installed, id string, number int) {
 	if _, err := h.courier.Deliver(ctx, id, number); err != nil {
 		slog.ErrorContext(ctx, "a decision is recorded, but not delivered yet", "incident", id, "approval", number, "error", err.Error())
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -73,11 +74,9 @@ func (h handler) viewed(ctx context.Context, v visit, via string) {
 	if seen, err := h.store.Get(ctx, it.Key); err != nil || seen.Version > 0 {
 		return
 	}
-	if ledger.Save(ctx, h.store, &it) != nil {
-		return
-	}
-	err := ledger.Append(ctx, h.store, a.Incident, ledger.Event{Time: v.now, State: "Approval", Who: v.link.Approver, What: "looked at " + string(a.Kind) + " by " + via})
-	if err != nil {
+	entry := ledger.Entry(a.Incident, ledger.Event{Time: v.now, State: "Approval", Who: v.link.Approver, What: "looked at " + string(a.Kind) + " by " + via})
+	entry.SK += "#" + it.SK
+	if err := ledger.Save(ctx, h.store, &it, &entry); err != nil && !errors.Is(err, ledger.ErrConflict) {
 		slog.ErrorContext(ctx, "a view is not on record", "incident", a.Incident, "error", err.Error())
 	}
 }

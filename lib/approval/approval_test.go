@@ -273,7 +273,7 @@ func TestDecide(t *testing.T) {
 	t.Run("a settings file that lowers the need lowers nothing", func(t *testing.T) {
 		s := store(t)
 		a := open(t, s, eradication("token"))
-		if _, _, err := update(t.Context(), s, id, 1, func(a *Approval) bool { a.Need = 1; return true }); err != nil {
+		if _, _, err := update(t.Context(), s, id, 1, func(a *Approval) (bool, *ledger.Event) { a.Need = 1; return true, nil }); err != nil {
 			t.Fatal(err)
 		}
 		if got := vote(t, s, a, "alice", true); got != Counted {
@@ -366,7 +366,7 @@ func TestVerify(t *testing.T) {
 	}
 	tamper := func(change func(*Approval)) func(*testing.T, *ledger.Memory) {
 		return func(t *testing.T, s *ledger.Memory) {
-			if _, _, err := update(t.Context(), s, id, 1, func(a *Approval) bool { change(a); return true }); err != nil {
+			if _, _, err := update(t.Context(), s, id, 1, func(a *Approval) (bool, *ledger.Event) { change(a); return true, nil }); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -1026,6 +1026,61 @@ func TestFourEyes(t *testing.T) {
 			t.Error(a, b, c)
 		}
 	})
+}
+
+// dump is all that the incident's partition has.
+func dump(t *testing.T, s ledger.Store) string {
+	t.Helper()
+	recs, err := s.List(t.Context(), "INC#"+id, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("%+v", recs)
+}
+
+// Whatever dies between any two writes, the timeline says what was decided, and nothing else.
+func TestTheTimelineSaysWhatIsDecided(t *testing.T) {
+	in := setting.Installed{Approval: setting.Approval{LinkAlone: "none"}, Approvers: []setting.Approver{{ID: "alice"}, {ID: "bob"}}}
+	for name, do := range map[string]func(ctx context.Context, s ledger.Store) error{
+		"approved eradicate": func(ctx context.Context, s ledger.Store) error {
+			it, err := Load(ctx, s, id, 1)
+			if err == nil {
+				_, _, err = Decide(ctx, s, in, Vote{Incident: id, Number: 1, Approver: "alice", Approve: true, Via: "oidc", Hash: it.Value.Hash, Now: now})
+			}
+			return err
+		},
+		"is expired":   func(ctx context.Context, s ledger.Store) error { return Expire(ctx, s, id, 1, now.Add(100*time.Hour)) },
+		"is cancelled": func(ctx context.Context, s ledger.Store) error { return Cancel(ctx, s, id, 1, "operator", "") },
+		"acknowledged": func(ctx context.Context, s ledger.Store) error {
+			_, _, err := Acknowledge(ctx, s, ledger.Incident{ID: id, Episode: 1}, Acknowledgement{By: "alice", Via: "link", At: now})
+			return err
+		},
+	} {
+		for after := range 3 {
+			s := store(t)
+			open(t, s, eradication("token"))
+			before := dump(t, s)
+			puts := 0
+			s.Fail = func(op string, _ ledger.Key) error {
+				if op == "put" {
+					if puts++; puts > after {
+						return errors.New("died")
+					}
+				}
+				return nil
+			}
+			err := do(t.Context(), s)
+			s.Fail = nil
+			events, listed := ledger.Timeline(t.Context(), s, id)
+			if listed != nil {
+				t.Fatal(listed)
+			}
+			said := slices.ContainsFunc(events, func(e ledger.Event) bool { return strings.Contains(e.What, name) })
+			if changed := dump(t, s) != before; changed != said || changed != (err == nil) {
+				t.Errorf("%s, dead after %d writes: changed %v, in the timeline %v, %v", name, after, changed, said, err)
+			}
+		}
+	}
 }
 
 // People decide step by step: what one of them keeps is not destroyed, whatever the others say.

@@ -49,7 +49,7 @@ const (
 // Recorded tells whether the vote counts.
 func (a Answer) Recorded() bool { return a == Counted || a == Carried || a == Ended }
 
-// Decide records a vote by one conditional write: of any number at once, each person's first one counts, the first rejection
+// Decide records a vote, with its entry in the timeline, by one conditional write: of any number at once, each person's first one counts, the first rejection
 // ends it, and what comes after the end does nothing. It gives the approval as it is afterwards. Errors: BadInput where there
 // is no such approval; Unreadable.
 func Decide(ctx context.Context, s ledger.Store, in setting.Installed, v Vote) (Answer, Approval, error) {
@@ -65,11 +65,11 @@ func Decide(ctx context.Context, s ledger.Store, in setting.Installed, v Vote) (
 		return "", Approval{}, err
 	}
 	var answer Answer
-	a, changed, err := update(ctx, s, v.Incident, v.Number, func(a *Approval) bool {
+	a, _, err := update(ctx, s, v.Incident, v.Number, func(a *Approval) (bool, *ledger.Event) {
 		c := counting{in, meta.Value, hands, a.Kind}
 		answer = v.weigh(*a, c)
 		if !answer.Recorded() {
-			return false
+			return false, nil
 		}
 		a.Decisions = append(a.Decisions, Decision{Approver: v.Approver, Approve: v.Approve, Keep: v.Keep, Reason: v.Reason, Via: v.Via, At: v.Now})
 		if v.Nonce != "" {
@@ -81,24 +81,30 @@ func Decide(ctx context.Context, s ledger.Store, in setting.Installed, v Vote) (
 		case Carried:
 			a.end(StatusApproved, v.Now)
 		}
-		return true
+		return true, v.event(v.said(*a))
 	})
 	if err != nil {
 		return "", Approval{}, err
 	}
-	what := fmt.Sprintf("refused a decision on %s %d: %s", a.Kind, a.Number, answer)
-	switch {
-	case changed && v.Approve && len(v.Keep) > 0:
-		what = fmt.Sprintf("approved %s %d by %s (%d of %d), but keeps %s", a.Kind, a.Number, v.Via, len(a.By()), a.Need, strings.Join(v.Keep, ", "))
-	case changed && v.Approve:
-		what = fmt.Sprintf("approved %s %d by %s (%d of %d)", a.Kind, a.Number, v.Via, len(a.By()), a.Need)
-	case changed:
-		what = fmt.Sprintf("rejected %s %d by %s", a.Kind, a.Number, v.Via)
-	case answer != Barred && answer != Unproven:
-		return answer, a, nil
+	if answer == Barred || answer == Unproven {
+		err = ledger.Append(ctx, s, v.Incident, *v.event(fmt.Sprintf("refused a decision on %s %d: %s", a.Kind, a.Number, answer)))
 	}
-	err = ledger.Append(ctx, s, v.Incident, ledger.Event{Time: v.Now, State: "Approval", Who: v.Approver, What: what, Why: v.Reason})
 	return answer, a, err
+}
+
+func (v Vote) event(what string) *ledger.Event {
+	return &ledger.Event{Time: v.Now, State: "Approval", Who: v.Approver, What: what, Why: v.Reason}
+}
+
+// said is what the person decided, in words.
+func (v Vote) said(a Approval) string {
+	switch {
+	case v.Approve && len(v.Keep) > 0:
+		return fmt.Sprintf("approved %s %d by %s (%d of %d), but keeps %s", a.Kind, a.Number, v.Via, len(a.By()), a.Need, strings.Join(v.Keep, ", "))
+	case v.Approve:
+		return fmt.Sprintf("approved %s %d by %s (%d of %d)", a.Kind, a.Number, v.Via, len(a.By()), a.Need)
+	}
+	return fmt.Sprintf("rejected %s %d by %s", a.Kind, a.Number, v.Via)
 }
 
 // weigh says what becomes of the vote on the approval as it is.

@@ -574,7 +574,7 @@ var bugs = []bug{
 		p.decide = func(ctx context.Context, s ledger.Store, in setting.Installed, v Vote) (Answer, Approval, error) {
 			answer, a, err := Decide(ctx, s, in, v)
 			if answer == Counted {
-				a, _, err = update(ctx, s, id, v.Number, func(a *Approval) bool { a.end(StatusApproved, v.Now); return true })
+				a, _, err = update(ctx, s, id, v.Number, func(a *Approval) (bool, *ledger.Event) { a.end(StatusApproved, v.Now); return true, nil })
 				answer = Carried
 			}
 			return answer, a, err

@@ -214,7 +214,7 @@ func Expire(ctx context.Context, s ledger.Store, id string, number int, now time
 }
 
 func finish(ctx context.Context, s ledger.Store, id string, number int, status Status, who, why string, now time.Time) error {
-	a, changed, err := update(ctx, s, id, number, func(a *Approval) bool {
+	_, _, err := update(ctx, s, id, number, func(a *Approval) (bool, *ledger.Event) {
 		live := a.Status == StatusOpen
 		switch status {
 		case StatusExpired:
@@ -228,10 +228,7 @@ func finish(ctx context.Context, s ledger.Store, id string, number int, status S
 				a.EndedBy = who
 			}
 		}
-		return live
+		return live, &ledger.Event{Time: now, State: "Approval", Who: who, What: fmt.Sprintf("%s %d is %s", a.Kind, number, status), Why: why}
 	})
-	if err != nil || !changed {
-		return err
-	}
-	return ledger.Append(ctx, s, id, ledger.Event{Time: now, State: "Approval", Who: who, What: fmt.Sprintf("%s %d is %s", a.Kind, number, status), Why: why})
+	return err
 }

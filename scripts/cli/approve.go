@@ -93,7 +93,7 @@ func decide(ctx context.Context, a *app, c *call, yes bool) error {
 		Incident: id, Number: asked.Number, Approver: person.ID, Approve: yes, Keep: keep, Reason: channel.Line(c.reason, 500),
 		Via: setting.ViaCLI, Hash: asked.Hash, Now: a.now().UTC(),
 	})
-	if err != nil && !answer.Recorded() {
+	if err != nil {
 		return k.explain(err)
 	}
 	if c.json {
