@@ -526,3 +526,26 @@ func TestViewsThatAnswerAreTakenBySlack(t *testing.T) {
 		t.Error(f)
 	}
 }
+
+// Whoever is turned away in Slack stands in the timeline, once an hour.
+func TestRefusalsInSlackAreOnRecord(t *testing.T) {
+	d, w := newChannel(t, approval.KindEradicate)
+	view := d.presses(w, "U1", "approve")
+	d.cancel()
+	for range 2 {
+		d.slack(w.Submit("U1", view, map[string]any{"typed-0": instance}))
+	}
+	events, err := d.timeline()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, e := range events {
+		if e.Who == "alice" && e.What == "refused a decision on eradicate 1 by slack: late" {
+			n++
+		}
+	}
+	if n != 1 {
+		t.Errorf("%d entries in %+v", n, events)
+	}
+}

@@ -86,7 +86,7 @@ func Decide(ctx context.Context, s ledger.Store, in setting.Installed, v Vote) (
 	if err != nil {
 		return "", Approval{}, err
 	}
-	if answer == Barred || answer == Unproven {
+	if answer == Barred || answer == Unproven || answer == Late {
 		err = ledger.Append(ctx, s, v.Incident, *v.event(fmt.Sprintf("refused a decision on %s %d: %s", a.Kind, a.Number, answer)))
 	}
 	return answer, a, err
