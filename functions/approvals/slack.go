@@ -17,6 +17,7 @@ import (
 
 	"firebreak/lib/approval"
 	"firebreak/lib/channel"
+	"firebreak/lib/incident"
 	"firebreak/lib/ledger"
 	"firebreak/lib/setting"
 
@@ -221,6 +222,8 @@ func (h handler) sawInSlack(ctx context.Context, installed setting.Installed, re
 	switch {
 	case !meta.Exists() || meta.Value.Episode != -ref.Number:
 		why = "The incident has changed since. Look for a newer message."
+	case meta.Value.Status == incident.Closed:
+		why = "The incident is closed: nobody needs to look after it any more."
 	case !known:
 		why = "You are not on the list of approvers, or not as this member of Slack. Ask your security team."
 	case !slices.ContainsFunc(people, func(q setting.Approver) bool { return q.ID == p.ID }):

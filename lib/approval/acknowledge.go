@@ -95,15 +95,16 @@ func (r Ring) SeenLink(meta ledger.Incident, approver string, expires time.Time)
 // that neither kind is ever taken for the other.
 const seen = "acknowledge"
 
-// GenuineSeen tells whether the link was made by this ring to acknowledge the incident's episode, and is not over.
-func (r Ring) GenuineSeen(l Link, meta ledger.Incident, now time.Time) bool {
+// GenuineSeen tells whether the link was made by this ring to acknowledge an episode of the incident. Which one, and until when, the
+// link itself says.
+func (r Ring) GenuineSeen(l Link, meta ledger.Incident) bool {
 	key := r.key(l.KeyID)
 	known := key != nil
 	if !known {
 		key = []byte(r.Key)
 	}
 	ok := hmac.Equal(l.mac, l.sign(key, seen))
-	return ok && known && l.Incident == meta.ID && meta.Episode > 0 && l.Number == -meta.Episode && now.Before(l.Expires)
+	return ok && known && l.Incident == meta.ID && l.Number < 0
 }
 
 // Watchers gives the people who are asked about an incident of that severity and account and are not named in its finding.
