@@ -105,6 +105,7 @@ var japanese = language{
 	"was":                  "依頼の内容",
 	"changed":              "前回の依頼から変わった点:",
 	"refusal":              "見合わせた理由",
+	"destroys":             "承認すると削除されるもの (現在):",
 	"identity":             "対象の特定",
 	"evidence":             "証拠",
 	"evidence.complete":    "そろっています。調査に必要なものは保全されています。",

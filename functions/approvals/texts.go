@@ -109,6 +109,7 @@ var english = language{
 	"was":                  "What it was about",
 	"refusal":              "Held back because",
 	"changed":              "Different from what was asked before:",
+	"destroys":             "What approval destroys now:",
 	"identity":             "Exactly this one",
 	"evidence":             "Evidence",
 	"evidence.complete":    "Complete. What is needed to investigate is safe.",
