@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -417,7 +418,10 @@ func TestPagesInABrowser(t *testing.T) {
 			d.serve()
 			return open(d)
 		}, "Sign in to decide", "サインインして判断する"},
-		"seen": {func(d *door) string { return "/seen/" + d.seen("alice") }, "Somebody has to look after this", "対応する人が必要です"},
+		"override":         {func(d *door) string { d.overrides(); return open(d) }, "Until somebody approves it is not contained", "誰かが承認するまで封じ込められません"},
+		"override-expired": {func(d *door) string { d.overrides(); d.now = d.now.Add(5 * time.Hour); return open(d) }, "What was held back is not contained", "見合わせていた封じ込めは実行されません"},
+		"seen-late":        {func(d *door) string { at := "/seen/" + d.seen("alice"); d.now = d.now.Add(2 * time.Hour); return at }, "This link is too old", "このリンクの有効期間は過ぎています"},
+		"seen":             {func(d *door) string { return "/seen/" + d.seen("alice") }, "Somebody has to look after this", "対応する人が必要です"},
 		"seen-done": {func(d *door) string {
 			d.ask("POST", "/seen/"+d.seen("bob"), sameOrigin, url.Values{"nonce": {nonceOf(d.t, d.ask("GET", "/seen/"+d.seen("bob"), nil, ""))}, "typed-0": {"222222222222"}}.Encode())
 			return "/seen/" + d.seen("alice")
@@ -434,6 +438,54 @@ func TestPagesInABrowser(t *testing.T) {
 			looks(t, p, name, r, map[string]string{"en": scene.en, "ja": scene.ja}[r.language])
 			p.Close(t.Context())
 		}
+	}
+}
+
+// Without a mouse: the keyboard gets to everything in the order of reading, shows where it is, sends nothing by accident, and decides.
+func TestTheKeyboardAloneDecides(t *testing.T) {
+	b := chromium(t)
+	d, at := pageDoor(t)
+	d.more()
+	p := as(t, b, readers[1])
+	do := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	do(p.Go(t.Context(), at+"/approve/"+d.link("alice")))
+	var order []string
+	before := d.dump()
+	for range 11 {
+		do(p.Key(t.Context(), "Tab"))
+		var on struct{ Name, Ring string }
+		do(p.Eval(t.Context(), `(() => { const e = document.activeElement, s = getComputedStyle(e); return {Name: e.value && e.tagName == "BUTTON" ? e.value : e.name || e.localName, Ring: s.outlineStyle + " " + parseFloat(s.outlineWidth)}; })()`, &on))
+		order = append(order, on.Name)
+		if on.Ring != "solid 3" {
+			t.Errorf("%s shows that it has the focus by %q", on.Name, on.Ring)
+		}
+		switch on.Name {
+		case "typed-0", "typed-1":
+			name := map[string]string{"typed-0": instance, "typed-1": instance + "abc"}[on.Name]
+			do(p.Eval(t.Context(), fmt.Sprintf("document.execCommand('insertText', false, %q)", name), nil))
+			do(p.Key(t.Context(), "Enter"))
+		case "keep-1":
+			do(p.Key(t.Context(), "Space"))
+		case "reject":
+			if d.dump() != before {
+				t.Fatal("something was sent on the way")
+			}
+		}
+		if on.Name == "approve" {
+			break
+		}
+	}
+	if want := []string{"summary", "typed-0", "keep-0", "typed-1", "keep-1", "reason", "reject", "approve"}; !slices.Equal(order, want) {
+		t.Fatalf("the keyboard gets to %v, want %v", order, want)
+	}
+	do(p.Enter(t.Context()))
+	if a := d.approval(1); len(a.Decisions) != 1 || !a.Decisions[0].Approve || !slices.Equal(a.Decisions[0].Keep, []string{a.Steps[1].Key()}) {
+		t.Errorf("%+v", a.Decisions)
 	}
 }
 
@@ -494,6 +546,20 @@ func (d *door) becomes(outcome incident.Outcome) {
 	_, err := ledger.Update(d.t.Context(), d.mem, ledger.IncidentKey(id), func(it *ledger.Item[ledger.Incident]) error {
 		step := it.Value.Plan.Eradicate[0]
 		it.Value.Outcomes[step.Key()] = incident.Result{Action: step.Action, Target: step.Target, Outcome: outcome}
+		return nil
+	})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// overrides makes of the request one to contain what the guard refused.
+func (d *door) overrides() {
+	_, err := ledger.Update(d.t.Context(), d.mem, approval.Key(id, 1), func(it *ledger.Item[approval.Approval]) error {
+		a := &it.Value
+		a.Kind, a.Need, a.Token = approval.KindOverride, 1, ""
+		a.Steps = []approval.Step{{Step: incident.Step{Action: "revoke-sessions", Target: "arn:aws:iam::222222222222:role/clinic-web"}, Rule: "shared", Refusal: "7 resources use the role clinic-web, more than the 5 that are changed without asking"}}
+		a.Hash = approval.Hash(a.Kind, a.Incident, a.Episode, a.Steps)
 		return nil
 	})
 	if err != nil {

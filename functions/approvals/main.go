@@ -121,10 +121,11 @@ func deref(res *response) response {
 	return *res
 }
 
-// decide takes a sent form: first whether it may be one at all, then who sends it, then what it says.
+// decide takes a sent form: first whether it may be one at all, then who sends it, then what it says. What is refused goes on record
+// where the form was one that we have shown: others are sent by machines.
 func (h handler) decide(ctx context.Context, req request, link string, p pages) (response, error) {
 	v, res, err := h.follow(ctx, link, p)
-	if err != nil || res != nil {
+	if err != nil || res != nil && !v.barred {
 		return deref(res), err
 	}
 	if !ownForm(req) {
@@ -136,15 +137,25 @@ func (h handler) decide(ctx context.Context, req request, link string, p pages) 
 	}
 	who := identify(req, v)
 	person := who.person
-	if closed(v) { // whoever comes too late hears what happened, however old the form or the sign-in is
-		return p.approval(http.StatusConflict, v, who, entry{Trouble: after(v, person)})
+	nonce, shown := v.ring.Spend(v.link, person.Session, form.Get("nonce"), v.now)
+	refuse := func(why string) {
+		if shown {
+			h.refused(ctx, v, person.Via, why)
+		}
 	}
-	if !who.ok {
+	switch {
+	case v.barred:
+		refuse("barred")
+		return *res, nil
+	case closed(v): // whoever comes too late hears what happened, however old the form or the sign-in is
+		refuse(after(v, person))
+		return p.approval(http.StatusConflict, v, who, entry{Trouble: after(v, person)})
+	case !who.ok:
+		refuse("unproven")
 		return p.message(http.StatusForbidden, "signin"), nil
 	}
 	in := read(form, v, person)
-	nonce, ok := v.ring.Spend(v.link, person.Session, form.Get("nonce"), v.now)
-	if !ok {
+	if !shown {
 		in.Trouble = "stale"
 		return p.approval(http.StatusConflict, v, who, in)
 	}
@@ -157,10 +168,10 @@ func (h handler) decide(ctx context.Context, req request, link string, p pages) 
 		Incident: a.Incident, Number: a.Number, Approver: person.Approver, Via: person.Via, Approve: in.Decision == "approve",
 		Keep: in.keep(a), Reason: in.Reason, Hash: a.Hash, Nonce: nonce, Now: v.now,
 	})
+	if err != nil {
+		return response{}, err
+	}
 	if !answer.Recorded() {
-		if err != nil {
-			return response{}, err
-		}
 		v.approval = latest
 		switch answer {
 		case approval.Barred:
@@ -170,7 +181,7 @@ func (h handler) decide(ctx context.Context, req request, link string, p pages) 
 		}
 		return p.approval(http.StatusConflict, v, who, entry{Trouble: after(v, person)})
 	}
-	h.carryOn(ctx, v.installed, a.Incident, a.Number, err)
+	h.carryOn(ctx, v.installed, a.Incident, a.Number)
 	see := p.message(http.StatusSeeOther, "done")
 	see.Headers["location"] = link // relative, for APIs behind a prefix
 	return see, nil

@@ -12,6 +12,7 @@ import (
 	"html"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -906,4 +907,48 @@ func (d *door) seen(approver string) string {
 		d.t.Fatal(err)
 	}
 	return ring.SeenLink(meta, approver, d.now.Add(time.Hour))
+}
+
+// Whoever sends a form that was shown and is turned away stands in the timeline, once an hour; what machines send does not.
+func TestRefusalsAreOnRecord(t *testing.T) {
+	for why, turn := range map[string]func(*door){
+		"barred": func(d *door) {
+			_, err := ledger.Update(d.t.Context(), d.mem, ledger.IncidentKey(id), func(it *ledger.Item[ledger.Incident]) error {
+				it.Value.Finding.People = append(it.Value.Finding.People, "arn:aws:iam::222222222222:user/alice")
+				return nil
+			})
+			if err != nil {
+				d.t.Fatal(err)
+			}
+			d.installed.Approvers[0].Principals = []string{"arn:aws:iam::222222222222:user/alice"}
+		},
+		"unproven": func(d *door) { d.installed.Approval.LinkAlone = "none" },
+		"late":     func(d *door) { d.cancel() },
+		"again":    func(d *door) { d.post("alice", d.form("alice", "approve", instance)) },
+	} {
+		d := newDoor(t, approval.KindEradicate)
+		form := d.form("alice", "approve", instance)
+		turn(d)
+		d.serve()
+		before := d.dump()
+		for range 3 {
+			d.post("alice", form)
+		}
+		forged := maps.Clone(form)
+		forged.Set("nonce", "x")
+		d.post("alice", forged)
+		events, err := d.timeline()
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for _, e := range events {
+			if e.Who == "alice" && strings.HasSuffix(e.What, "refused a decision on eradicate 1 by link: "+why) {
+				n++
+			}
+		}
+		if n != 1 || d.dump() != before {
+			t.Errorf("%s: %d entries in %+v", why, n, events)
+		}
+	}
 }

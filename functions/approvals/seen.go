@@ -12,6 +12,7 @@ import (
 
 	"firebreak/lib/approval"
 	"firebreak/lib/channel"
+	"firebreak/lib/incident"
 	"firebreak/lib/ledger"
 	"firebreak/lib/setting"
 )
@@ -34,7 +35,7 @@ func (h handler) seen(ctx context.Context, req request, segment string, p pages)
 	if err != nil {
 		return response{}, err
 	}
-	if v.meta = meta.Value; !v.ring.GenuineSeen(link, v.meta, v.now) {
+	if v.meta = meta.Value; !v.ring.GenuineSeen(link, v.meta) {
 		return wrong, nil
 	}
 	people, err := approval.Watchers(ctx, h.store, v.installed, v.meta)
@@ -50,6 +51,19 @@ func (h handler) seen(ctx context.Context, req request, segment string, p pages)
 	return h.sighting(ctx, http.StatusOK, v, entry{}, p)
 }
 
+// past names why a link to acknowledge is good for nothing any more, in the table of texts; "" while it is.
+func past(v visit) string {
+	switch {
+	case v.meta.Status == incident.Closed:
+		return "seen.closed"
+	case v.link.Number != -v.meta.Episode:
+		return "seen.newer"
+	case !v.now.Before(v.link.Expires):
+		return "seen.old"
+	}
+	return ""
+}
+
 // acknowledge takes the form. The link alone is enough, with an id typed by hand: whatever presses buttons types none.
 func (h handler) acknowledge(ctx context.Context, req request, v visit, p pages) (response, error) {
 	if !ownForm(req) {
@@ -60,6 +74,9 @@ func (h handler) acknowledge(ctx context.Context, req request, v visit, p pages)
 		return p.message(status, "malformed"), nil
 	}
 	in := entry{Typed: []string{strings.TrimSpace(form.Get("typed-0"))}, Keep: []bool{false}}
+	if past(v) != "" {
+		return h.sighting(ctx, http.StatusConflict, v, entry{}, p)
+	}
 	if _, ok := v.ring.Spend(v.link, "", form.Get("nonce"), v.now); !ok {
 		in.Wrong, in.Trouble = []bool{false}, "stale"
 		return h.sighting(ctx, http.StatusConflict, v, in, p)
@@ -69,8 +86,8 @@ func (h handler) acknowledge(ctx context.Context, req request, v visit, p pages)
 		return h.sighting(ctx, http.StatusUnprocessableEntity, v, in, p)
 	}
 	slog.InfoContext(ctx, "acknowledge", "incident", v.meta.ID, "approver", v.link.Approver)
-	_, first, err := approval.Acknowledge(ctx, h.store, v.meta, approval.Acknowledgement{By: v.link.Approver, Via: setting.ViaLink, At: v.now})
-	if err != nil && !first {
+	_, _, err := approval.Acknowledge(ctx, h.store, v.meta, approval.Acknowledgement{By: v.link.Approver, Via: setting.ViaLink, At: v.now})
+	if err != nil {
 		return response{}, err
 	}
 	h.showSeen(ctx, v.installed, v.meta)
@@ -98,9 +115,17 @@ func (h handler) sighting(ctx context.Context, status int, v visit, in entry, p 
 	s := p.finding(v)
 	s.Tag, s.Kind, s.DecisionsTitle, s.DecisionsNone, s.Mood = v.meta.ID, "seen", p.text("seen.who"), p.text("decisions.none"), "open"
 	s.Title, s.Text, s.Console = p.text("seen"), p.text("seen.text"), console(v.meta.Owner)
+	over := past(v)
 	if known {
-		s.Mood, s.Title, s.Text = "decided", p.text("seen.done"), p.text("seen.done.text")
 		s.Decisions = []decision{{Who: name(v.installed, ack.By), Word: p.text("seen.word"), At: p.clock(ack.At), You: ack.By == v.link.Approver, Approve: true}}
+	}
+	if over == "seen.old" && known {
+		over = "" // somebody has it: how old the link is does not matter
+	}
+	if over != "" {
+		s.Mood, s.Title, s.Text = "superseded", p.text(over), p.text(over+".text")
+	} else if known {
+		s.Mood, s.Title, s.Text = "decided", p.text("seen.done"), p.text("seen.done.text")
 	} else {
 		s.Form, s.Nonce, s.FormTitle, s.You = true, v.ring.Nonce(v.link, "", v.now), p.text("seen.form"), p.text("seen.you", name(v.installed, v.link.Approver))
 		s.SeenLabel = p.text("seen.button")

@@ -524,10 +524,27 @@ func TestAcknowledge(t *testing.T) {
 			t.Errorf("%s: %d", name, res.StatusCode)
 		}
 	}
-	late := "/seen/" + d.seen("alice")
-	d.now = d.now.Add(2 * time.Hour)
-	if res := d.ask("GET", late, nil, ""); res.StatusCode != http.StatusNotFound {
-		t.Errorf("after its time: %d", res.StatusCode)
+}
+
+// Whoever comes too late to acknowledge something reads why, and nothing is recorded.
+func TestLateAcknowledgements(t *testing.T) {
+	for says, turn := range map[string]func(*door, *ledger.Incident){
+		"This link is too old":                     func(d *door, _ *ledger.Incident) { d.now = d.now.Add(2 * time.Hour) },
+		"A newer message took its place":           func(_ *door, m *ledger.Incident) { m.Episode++ },
+		"Nobody needs to look after this any more": func(_ *door, m *ledger.Incident) { m.Status = incident.Closed },
+	} {
+		d := newDoor(t, approval.KindOverride)
+		path := "/seen/" + d.seen("alice")
+		form := url.Values{"nonce": {nonceOf(t, d.ask("GET", path, nil, ""))}, "typed-0": {"222222222222"}}
+		if _, err := ledger.Update(t.Context(), d.mem, ledger.IncidentKey(id), func(it *ledger.Item[ledger.Incident]) error { turn(d, &it.Value); return nil }); err != nil {
+			t.Fatal(err)
+		}
+		before := d.dump()
+		for method, want := range map[string]int{"GET": http.StatusOK, "POST": http.StatusConflict} {
+			if res := d.ask(method, path, sameOrigin, form.Encode()); res.StatusCode != want || !strings.Contains(res.Body, says) || nonceField.MatchString(res.Body) || d.dump() != before {
+				t.Errorf("%s, %s: %d\n%s", says, method, res.StatusCode, res.Body)
+			}
+		}
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"firebreak/lib/approval"
 	"firebreak/lib/channel"
+	"firebreak/lib/incident"
 	"firebreak/lib/ledger"
 	"firebreak/lib/setting"
 
@@ -139,40 +140,43 @@ func (h handler) firstTime(ctx context.Context, seal string, now time.Time) (boo
 	return err == nil, err
 }
 
-// asked is a request that somebody in Slack decides about, and that person; or, in words, why not.
-func (h handler) asked(ctx context.Context, installed setting.Installed, ref channel.Ref, member string, now time.Time) (v visit, person Person, why string, err error) {
+// refusal is why somebody in Slack does not decide: for the record, and in words for that person.
+type refusal struct{ why, words string }
+
+// asked is a request that somebody in Slack decides about, and that person; or why not.
+func (h handler) asked(ctx context.Context, installed setting.Installed, ref channel.Ref, member string, now time.Time) (v visit, person Person, no refusal, err error) {
 	it, err := approval.Load(ctx, h.store, ref.Incident, ref.Number)
 	if err != nil {
-		return v, person, "", err
+		return v, person, no, err
 	}
 	meta, err := ledger.Load[ledger.Incident](ctx, h.store, ledger.IncidentKey(ref.Incident))
 	if err != nil {
-		return v, person, "", err
+		return v, person, no, err
 	}
 	p, known := approval.Member(installed, member)
 	v = visit{approval: it.Value, meta: meta.Value, installed: installed, now: now, link: approval.Link{Incident: ref.Incident, Number: ref.Number, Approver: p.ID}}
 	if !it.Exists() || !meta.Exists() {
-		return v, person, "There is no such request.", nil
+		return v, person, refusal{"unknown", "There is no such request."}, nil
 	}
 	people, err := approval.Deciders(ctx, h.store, installed, meta.Value, it.Value.Kind)
 	if err != nil {
-		return v, person, "", err
+		return v, person, no, err
 	}
 	person = Person{Approver: p.ID, Via: setting.ViaSlack}
 	_, decided := v.approval.Decided(p.ID)
 	switch {
 	case !known:
-		why = "You are not on the list of approvers, or not as this member of Slack. Nothing was recorded. Ask your security team."
+		no = refusal{"unknown", "You are not on the list of approvers, or not as this member of Slack. Nothing was recorded. Ask your security team."}
 	case !slices.ContainsFunc(people, func(q setting.Approver) bool { return q.ID == p.ID }):
-		why = "You do not decide this: it is for others, the finding names you, or you have changed the incident. Nothing was recorded."
+		no = refusal{"barred", "You do not decide this: it is for others, the finding names you, or you have changed the incident. Nothing was recorded."}
 	case !installed.Approval.Accepts(setting.ViaSlack, v.approval.Kind == approval.KindEradicate):
-		why = "This is not decided in Slack here. Open the link in your mail, or use the command line: scripts/firebreak approve. Nothing was recorded."
+		no = refusal{"unproven", "This is not decided in Slack here. Open the link in your mail, or use the command line: scripts/firebreak approve. Nothing was recorded."}
 	case decided:
-		why = "You have decided before. Nothing was changed."
+		no = refusal{"again", "You have decided before. Nothing was changed."}
 	case closed(v) || v.approval.Hash != ref.Hash:
-		why = fmt.Sprintf("It is too late: the request is %s, or the incident has changed. Nothing was recorded.", v.approval.Status)
+		no = refusal{"late", fmt.Sprintf("It is too late: the request is %s, or the incident has changed. Nothing was recorded.", v.approval.Status)}
 	}
-	return v, person, why, nil
+	return v, person, no, nil
 }
 
 // pressed opens the view that a button leads to.
@@ -185,13 +189,14 @@ func (h handler) pressed(ctx context.Context, installed setting.Installed, in sl
 	case !ok || ref.Number < 0 || button.ActionID != channel.ActionApprove && button.ActionID != channel.ActionReject:
 		return answered(http.StatusOK, nil), nil
 	}
-	v, _, why, err := h.asked(ctx, installed, ref, in.User.ID, now)
+	v, _, no, err := h.asked(ctx, installed, ref, in.User.ID, now)
 	if err != nil {
 		return answered(http.StatusServiceUnavailable, nil), err
 	}
 	show := channel.Modal(v.approval, button.ActionID)
-	if why != "" {
-		show = channel.Note("Nothing to decide", why)
+	if no.why != "" {
+		show = channel.Note("Nothing to decide", no.words)
+		h.turnedAway(ctx, v, no)
 	} else {
 		h.viewed(ctx, v, setting.ViaSlack)
 	}
@@ -217,6 +222,8 @@ func (h handler) sawInSlack(ctx context.Context, installed setting.Installed, re
 	switch {
 	case !meta.Exists() || meta.Value.Episode != -ref.Number:
 		why = "The incident has changed since. Look for a newer message."
+	case meta.Value.Status == incident.Closed:
+		why = "The incident is closed: nobody needs to look after it any more."
 	case !known:
 		why = "You are not on the list of approvers, or not as this member of Slack. Ask your security team."
 	case !slices.ContainsFunc(people, func(q setting.Approver) bool { return q.ID == p.ID }):
@@ -224,7 +231,7 @@ func (h handler) sawInSlack(ctx context.Context, installed setting.Installed, re
 	default:
 		slog.InfoContext(ctx, "acknowledge", "incident", ref.Incident, "approver", p.ID, "via", setting.ViaSlack)
 		by, first, err := approval.Acknowledge(ctx, h.store, meta.Value, approval.Acknowledgement{By: p.ID, Via: setting.ViaSlack, At: now})
-		if err != nil && !first {
+		if err != nil {
 			return answered(http.StatusServiceUnavailable, nil), err
 		}
 		if !first && by.By != p.ID {
@@ -248,6 +255,13 @@ func (h handler) showSeen(ctx context.Context, installed setting.Installed, meta
 	}
 }
 
+// turnedAway puts on record that an approver's decision in Slack was refused. Who is not on the list has no name here.
+func (h handler) turnedAway(ctx context.Context, v visit, no refusal) {
+	if no.why != "unknown" {
+		h.refused(ctx, v, setting.ViaSlack, no.why)
+	}
+}
+
 // submitted takes a view: the same rules as for the form on the page.
 func (h handler) submitted(ctx context.Context, installed setting.Installed, in slack.InteractionCallback, now time.Time) (response, error) {
 	ref, ok := channel.ReadRef(in.View.PrivateMetadata)
@@ -258,12 +272,13 @@ func (h handler) submitted(ctx context.Context, installed setting.Installed, in 
 		note := channel.Note(title, text)
 		return answered(http.StatusOK, slack.NewUpdateViewSubmissionResponse(&note)), nil
 	}
-	v, person, why, err := h.asked(ctx, installed, ref, in.User.ID, now)
+	v, person, no, err := h.asked(ctx, installed, ref, in.User.ID, now)
 	switch {
 	case err != nil:
 		return answered(http.StatusServiceUnavailable, nil), err
-	case why != "":
-		return say("Nothing was recorded", why)
+	case no.why != "":
+		h.turnedAway(ctx, v, no)
+		return say("Nothing was recorded", no.words)
 	}
 	field := func(block, action string) slack.BlockAction { return in.View.State.Values[block][action] }
 	wrong := map[string]string{}
@@ -291,28 +306,28 @@ func (h handler) submitted(ctx context.Context, installed setting.Installed, in 
 		return answered(http.StatusOK, slack.NewErrorsViewSubmissionResponse(map[string]string{"keep": "That leaves nothing to approve: reject it instead."})), nil
 	}
 	slog.InfoContext(ctx, "decide", "incident", ref.Incident, "approval", ref.Number, "approver", person.Approver, "via", person.Via, "decision", ref.Action)
-	answer, now2, err := approval.Decide(ctx, h.store, installed, vote)
-	if !answer.Recorded() {
-		if err != nil {
-			return answered(http.StatusServiceUnavailable, nil), err
-		}
+	answer, latest, err := approval.Decide(ctx, h.store, installed, vote)
+	switch {
+	case err != nil:
+		return answered(http.StatusServiceUnavailable, nil), err
+	case !answer.Recorded():
 		return say("Nothing was recorded", "You have decided before, or it is too late.")
 	}
-	h.carryOn(ctx, installed, ref.Incident, ref.Number, err)
+	h.carryOn(ctx, installed, ref.Incident, ref.Number)
 	switch answer {
 	case approval.Carried:
 		return say("Approved", "Your approval is recorded, and it was the last that was needed.")
 	case approval.Ended:
+		if latest.Kind == approval.KindOverride {
+			return say("Rejected", "Your rejection is recorded. What was held back is not contained: somebody has to look after it by hand.")
+		}
 		return say("Rejected", "Your rejection is recorded. What is contained stays contained.")
 	}
-	return say("Recorded", fmt.Sprintf("Your approval is recorded: %d of %d.", len(now2.By()), now2.Need))
+	return say("Recorded", fmt.Sprintf("Your approval is recorded: %d of %d.", len(latest.By()), latest.Need))
 }
 
 // carryOn does what follows a decision that stands: what fails here, the sweep makes good.
-func (h handler) carryOn(ctx context.Context, installed setting.Installed, id string, number int, err error) {
-	if err != nil {
-		slog.ErrorContext(ctx, "a decision is recorded, but not in the timeline", "incident", id, "approval", number, "error", err.Error())
-	}
+func (h handler) carryOn(ctx context.Context, installed setting.Installed, id string, number int) {
 	if _, err := h.courier.Deliver(ctx, id, number); err != nil {
 		slog.ErrorContext(ctx, "a decision is recorded, but not delivered yet", "incident", id, "approval", number, "error", err.Error())
 	}

@@ -129,6 +129,22 @@ func TestOneRejectsOrOverridesInSlack(t *testing.T) {
 	if a := d.approval(1); a.Status != approval.StatusApproved || len(d.started) != 1 {
 		t.Error(a, d.started)
 	}
+	d, w = newChannel(t, approval.KindOverride)
+	r := d.presses(w, "U1", "reject")
+	for _, said := range []string{mustJSON(t, r), d.slack(w.Submit("U1", r, nil)).Body} {
+		if strings.Contains(said, "stays contained") || !strings.Contains(said, "look after it by hand") {
+			t.Errorf("whoever rejects an override reads %s", said)
+		}
+	}
+}
+
+func mustJSON(t *testing.T, v any) string {
+	t.Helper()
+	data, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
 }
 
 // What needs no decision is shown in Slack too, with a button for whoever looks after it; whoever does so first, here or by the
@@ -508,5 +524,28 @@ func TestViewsThatAnswerAreTakenBySlack(t *testing.T) {
 	}
 	for _, f := range workspace.CheckView(string(out.View)) {
 		t.Error(f)
+	}
+}
+
+// Whoever is turned away in Slack stands in the timeline, once an hour.
+func TestRefusalsInSlackAreOnRecord(t *testing.T) {
+	d, w := newChannel(t, approval.KindEradicate)
+	view := d.presses(w, "U1", "approve")
+	d.cancel()
+	for range 2 {
+		d.slack(w.Submit("U1", view, map[string]any{"typed-0": instance}))
+	}
+	events, err := d.timeline()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, e := range events {
+		if e.Who == "alice" && e.What == "refused a decision on eradicate 1 by slack: late" {
+			n++
+		}
+	}
+	if n != 1 {
+		t.Errorf("%d entries in %+v", n, events)
 	}
 }

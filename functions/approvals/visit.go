@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -21,6 +23,7 @@ type visit struct {
 	meta      ledger.Incident
 	installed setting.Installed
 	now       time.Time
+	barred    bool // the link is this approver's, who may not decide
 }
 
 // follow follows a link. Whatever is wrong with one, the answer is the same; res is set then.
@@ -52,32 +55,41 @@ func (h handler) follow(ctx context.Context, segment string, p pages) (v visit, 
 		return v, nil, err
 	}
 	if !slices.ContainsFunc(people, func(p setting.Approver) bool { return p.ID == v.link.Approver }) {
+		v.barred = true
 		barred := p.message(http.StatusForbidden, "barred")
 		return v, &barred, nil
 	}
 	return v, nil, nil
 }
 
-// view is the record INC#<id> / VIEW#<number>#<approver>#<hour>: it keeps the timeline at one entry an hour.
+// view is the record INC#<id> / VIEW#<number>#<approver>#<what>#<hour>: it keeps the timeline at one entry an hour.
 type view struct {
 	At time.Time `json:"at"`
 }
 
-// viewed writes that the approver has seen the request. A page that cannot be put on record is shown all the same.
+// viewed puts on record that the approver has seen the request.
 func (h handler) viewed(ctx context.Context, v visit, via string) {
+	h.remember(ctx, v, "looked", "looked at "+string(v.approval.Kind)+" by "+via)
+}
+
+// refused puts on record that a decision of the approver's was turned down: barred, unproven, late, again.
+func (h handler) refused(ctx context.Context, v visit, via, why string) {
+	h.remember(ctx, v, why, fmt.Sprintf("refused a decision on %s %d by %s: %s", v.approval.Kind, v.approval.Number, via, why))
+}
+
+// remember writes into the timeline, once an hour for each approver and kind. What cannot be put on record is answered all the same.
+func (h handler) remember(ctx context.Context, v visit, kind, what string) {
 	a := v.approval
 	it := ledger.Item[view]{
-		Key:   ledger.Key{PK: "INC#" + a.Incident, SK: strings.Join([]string{"VIEW", approval.Key("", a.Number).SK, v.link.Approver, v.now.Format("2006-01-02T15")}, "#")},
+		Key:   ledger.Key{PK: "INC#" + a.Incident, SK: strings.Join([]string{"VIEW", approval.Key("", a.Number).SK, v.link.Approver, kind, v.now.Format("2006-01-02T15")}, "#")},
 		Value: view{v.now}, Expires: v.now.Add(48 * time.Hour),
 	}
 	if seen, err := h.store.Get(ctx, it.Key); err != nil || seen.Version > 0 {
 		return
 	}
-	if ledger.Save(ctx, h.store, &it) != nil {
-		return
-	}
-	err := ledger.Append(ctx, h.store, a.Incident, ledger.Event{Time: v.now, State: "Approval", Who: v.link.Approver, What: "looked at " + string(a.Kind) + " by " + via})
-	if err != nil {
-		slog.ErrorContext(ctx, "a view is not on record", "incident", a.Incident, "error", err.Error())
+	entry := ledger.Entry(a.Incident, ledger.Event{Time: v.now, State: "Approval", Who: v.link.Approver, What: what})
+	entry.SK += "#" + it.SK
+	if err := ledger.Save(ctx, h.store, &it, &entry); err != nil && !errors.Is(err, ledger.ErrConflict) {
+		slog.ErrorContext(ctx, "not on record", "kind", kind, "incident", a.Incident, "error", err.Error())
 	}
 }

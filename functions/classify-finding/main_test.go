@@ -284,7 +284,7 @@ func TestAFindingBecomesAnIncident(t *testing.T) {
 			Product: "aws/guardduty", NativeID: "6ab1c2d3e4f5061728394a5b6c7d8e9f", Source: "11aabbccddeeff001122334455667788",
 			Type:    "UnauthorizedAccess:IAMUser/InstanceCredentialExfiltration.OutsideAWS",
 			Title:   "Credentials for instance role clinic-web used from external IP address.",
-			Account: "222222222222", Region: "us-east-1", Score: 8, Resources: []string{role, instance}, People: []string{role},
+			Account: "222222222222", Region: "us-east-1", Score: 8, Resources: []string{role, instance}, People: []string{role, "arn:aws:sts::222222222222:assumed-role/clinic-web/i-0abcdef1234567890"},
 		},
 		Rule: it.Value.Rule, Plan: d.Plan, Told: ledger.Told{Audience: "security", Name: "security", Said: "the default"}, Outcomes: map[string]incident.Result{},
 	}

@@ -237,7 +237,7 @@ func TestAPlaybookMayAskForMore(t *testing.T) {
 	}
 	// alice and bob are two, and the team hears that they are too few
 	if !slices.ContainsFunc(w.sent, func(m sns.PublishInput) bool {
-		return strings.Contains(*m.Message, "3 people have to approve, but only 2")
+		return strings.Contains(*m.Message, "It takes 3 to approve, and 2")
 	}) {
 		t.Error("nobody is told that there are too few approvers")
 	}
@@ -303,7 +303,7 @@ func TestFewerApproversThanItTakes(t *testing.T) {
 		t.Fatalf("%+v %v", got, err)
 	}
 	last := w.sent[len(w.sent)-1]
-	if aws.ToString(last.MessageAttributes["audience"].StringValue) != "security" || !strings.Contains(*last.Message, "only 1 of the approvers") || strings.Contains(*last.Message, "/approve/") {
+	if aws.ToString(last.MessageAttributes["audience"].StringValue) != "security" || !strings.Contains(*last.Message, "and 1 of the approvers") || strings.Contains(*last.Message, "/approve/") {
 		t.Errorf("the team was not told: %s", *last.Message)
 	}
 }

@@ -111,8 +111,19 @@ func (s sweep) decision(ctx context.Context, id string, number int, r *Report) e
 			return err
 		}
 		r.Expired++
-		if err := s.over(ctx, id, number); err != nil {
+		if it, err = approval.Load(ctx, s.store, id, number); err != nil {
 			return err
+		}
+		a = it.Value
+	}
+	if a.Status == approval.StatusExpired {
+		told, err := s.over(ctx, a)
+		if err != nil {
+			return err
+		}
+		if !told && a.Kind == approval.KindOverride {
+			r.Untold++ // no execution says it: the next sweep tries again
+			return nil
 		}
 	}
 	if a.Kind == approval.KindEradicate && a.Evidence != approval.Complete && (a.Status == approval.StatusOpen || a.Status == approval.StatusApproved) {
@@ -132,17 +143,13 @@ func (s sweep) decision(ctx context.Context, id string, number int, r *Report) e
 	return nil
 }
 
-// over tells people that a request ran out: what is contained stays, nothing is destroyed, and somebody has to look after it.
-func (s sweep) over(ctx context.Context, id string, number int) error {
-	it, err := approval.Load(ctx, s.store, id, number)
+// over tells people that a request ran out, and whether they were told: somebody has to look after what it was about.
+func (s sweep) over(ctx context.Context, a approval.Approval) (bool, error) {
+	meta, err := ledger.Load[ledger.Incident](ctx, s.store, ledger.IncidentKey(a.Incident))
 	if err != nil {
-		return err
+		return false, err
 	}
-	meta, err := ledger.Load[ledger.Incident](ctx, s.store, ledger.IncidentKey(id))
-	if err == nil && it.Value.Status == approval.StatusExpired {
-		s.ask.Over(ctx, meta.Value, it.Value)
-	}
-	return err
+	return s.ask.Over(ctx, meta.Value, a), nil
 }
 
 // evidence asks the destroying functions what is still missing, and records it.

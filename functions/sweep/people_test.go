@@ -163,7 +163,30 @@ func TestAnOverrideThatRunsOut(t *testing.T) {
 	if r := w.after(time.Hour); r.Expired != 1 || len(w.machines.sent) != 0 {
 		t.Errorf("%+v", r)
 	}
+	if text := w.topic.sent[0].Message; !strings.Contains(*text, "NOT contained") || strings.Contains(*text, "stays") {
+		t.Errorf("people read:\n%s", *text)
+	}
 	w.tells("security: request expired")
+}
+
+// Nobody else says that an override ran out: the sweep does not forget it while no channel works.
+func TestAnOverrideThatRunsOutWhileNoChannelWorks(t *testing.T) {
+	w := newWorld(t)
+	w.open(approval.KindOverride, time.Hour)
+	w.after(time.Minute)
+	w.told()
+	w.topic.down = errors.New("no topic")
+	for _, d := range []time.Duration{60, 61, 600} {
+		if r := w.after(d * time.Minute); r.Untold != 1 || r.Failed != 0 {
+			t.Errorf("%+v", r)
+		}
+	}
+	w.topic.down = nil
+	w.after(11 * time.Hour)
+	w.tells("security: request expired")
+	if left, err := approval.Pending(t.Context(), w.store); err != nil || len(left) != 0 {
+		t.Errorf("%v %v", left, err)
+	}
 }
 
 // The approvers may leave while a request is open: the team hears that too few are left, and who comes is asked.

@@ -30,19 +30,25 @@ func Acknowledged(ctx context.Context, s ledger.Store, meta ledger.Incident) (Ac
 	return it.Value, it.Exists(), err
 }
 
-// Acknowledge records that a person looks after the incident's episode. The first one counts: it gives whose it is, and whether
+// Acknowledge records that a person looks after the incident's episode, with its entry in the timeline. The first one counts: it gives whose it is, and whether
 // that is this one. Errors: Unreadable.
 func Acknowledge(ctx context.Context, s ledger.Store, meta ledger.Incident, by Acknowledgement) (Acknowledgement, bool, error) {
 	it := ledger.Item[Acknowledgement]{Key: acknowledgementKey(meta.ID, meta.Episode), Value: by}
-	err := ledger.Save(ctx, s, &it)
-	if errors.Is(err, ledger.ErrConflict) {
-		was, _, err := Acknowledged(ctx, s, meta)
-		return was, false, err
+	entry := ledger.Entry(meta.ID, ledger.Event{Time: by.At, State: "Approval", Who: by.By, What: "acknowledged the incident by " + by.Via})
+	entry.SK += fmt.Sprintf("#ACK#%04d", meta.Episode)
+	for {
+		err := ledger.Save(ctx, s, &it, &entry)
+		if !errors.Is(err, ledger.ErrConflict) {
+			return by, err == nil, err
+		}
+		// Two at once may both be turned away: then nobody has it yet.
+		if was, known, err := Acknowledged(ctx, s, meta); known || err != nil {
+			return was, false, err
+		}
+		if ctx.Err() != nil {
+			return Acknowledgement{}, false, ctx.Err()
+		}
 	}
-	if err != nil {
-		return Acknowledgement{}, false, err
-	}
-	return by, true, ledger.Append(ctx, s, meta.ID, ledger.Event{Time: by.At, State: "Approval", Who: by.By, What: "acknowledged the incident by " + by.Via})
 }
 
 // Answerable tells whether people are asked to acknowledge an incident: from HIGH up, while it is not closed, and where no
@@ -89,15 +95,16 @@ func (r Ring) SeenLink(meta ledger.Incident, approver string, expires time.Time)
 // that neither kind is ever taken for the other.
 const seen = "acknowledge"
 
-// GenuineSeen tells whether the link was made by this ring to acknowledge the incident's episode, and is not over.
-func (r Ring) GenuineSeen(l Link, meta ledger.Incident, now time.Time) bool {
+// GenuineSeen tells whether the link was made by this ring to acknowledge an episode of the incident. Which one, and until when, the
+// link itself says.
+func (r Ring) GenuineSeen(l Link, meta ledger.Incident) bool {
 	key := r.key(l.KeyID)
 	known := key != nil
 	if !known {
 		key = []byte(r.Key)
 	}
 	ok := hmac.Equal(l.mac, l.sign(key, seen))
-	return ok && known && l.Incident == meta.ID && meta.Episode > 0 && l.Number == -meta.Episode && now.Before(l.Expires)
+	return ok && known && l.Incident == meta.ID && l.Number < 0
 }
 
 // Watchers gives the people who are asked about an incident of that severity and account and are not named in its finding.

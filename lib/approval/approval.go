@@ -258,6 +258,8 @@ func Verify(ctx context.Context, s ledger.Store, in setting.Installed, id string
 		return false, []string{fmt.Sprintf("approval %d is an %s: it lets nothing be destroyed", number, a.Kind)}, nil
 	case a.Incident != id || a.Hash != Hash(a.Kind, id, a.Episode, a.Steps):
 		return false, []string{fmt.Sprintf("approval %d is not what people were shown", number)}, nil
+	case a.Episode != meta.Value.Episode:
+		return false, []string{fmt.Sprintf("approval %d is of episode %d, and episode %d has begun", number, a.Episode, meta.Value.Episode)}, nil
 	}
 	hands, err := Hands(ctx, s, in, meta.Value)
 	if err != nil {
@@ -365,31 +367,46 @@ func Override(ctx context.Context, s ledger.Store, id string, number int, step i
 
 // Evidence records what is missing for an approval, or Complete. It never changes a decision. Errors: Unreadable.
 func Evidence(ctx context.Context, s ledger.Store, id string, number int, evidence string) error {
-	_, _, err := update(ctx, s, id, number, func(a *Approval) bool {
+	_, _, err := update(ctx, s, id, number, func(a *Approval) (bool, *ledger.Event) {
 		same := a.Evidence == evidence
 		a.Evidence = evidence
-		return !same
+		return !same, nil
 	})
 	return err
 }
 
-var errSame = errors.New("nothing to change")
-
 // update changes an existing approval by a conditional write; change may be called several times and tells whether there is
-// anything to write. It gives the record as it is afterwards, and whether it was written.
-func update(ctx context.Context, s ledger.Store, id string, number int, change func(*Approval) bool) (Approval, bool, error) {
-	it, err := ledger.Update(ctx, s, Key(id, number), func(it *ledger.Item[Approval]) error {
+// anything to write, and what goes into the timeline by the same write, if anything. It gives the record as it is afterwards, and
+// whether it was written.
+func update(ctx context.Context, s ledger.Store, id string, number int, change func(*Approval) (bool, *ledger.Event)) (Approval, bool, error) {
+	for {
+		it, err := Load(ctx, s, id, number)
+		if err != nil {
+			return Approval{}, false, err
+		}
 		if !it.Exists() {
-			return fault.New(fault.BadInput, "there is no approval %d of %s", number, id)
+			return Approval{}, false, fault.New(fault.BadInput, "there is no approval %d of %s", number, id)
 		}
-		if !change(&it.Value) {
-			return errSame
+		write, event := change(&it.Value)
+		if !write {
+			return it.Value, false, nil
 		}
-		place(it)
-		return nil
-	})
-	if errors.Is(err, errSame) {
-		return it.Value, false, nil
+		if err := save(ctx, s, &it, event); !errors.Is(err, ledger.ErrConflict) {
+			return it.Value, err == nil, err
+		}
+		if ctx.Err() != nil {
+			return Approval{}, false, ctx.Err()
+		}
 	}
-	return it.Value, err == nil, err
+}
+
+// save writes an approval and what its timeline says of that, both or neither. Errors: ErrConflict.
+func save(ctx context.Context, s ledger.Store, it *ledger.Item[Approval], event *ledger.Event) error {
+	place(it)
+	if event == nil {
+		return ledger.Save(ctx, s, it)
+	}
+	entry := ledger.Entry(it.Value.Incident, *event)
+	entry.SK += fmt.Sprintf("#%04d#%d", it.Value.Number, it.Version) // two in one microsecond are two
+	return ledger.Save(ctx, s, it, &entry)
 }

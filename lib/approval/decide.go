@@ -49,7 +49,7 @@ const (
 // Recorded tells whether the vote counts.
 func (a Answer) Recorded() bool { return a == Counted || a == Carried || a == Ended }
 
-// Decide records a vote by one conditional write: of any number at once, each person's first one counts, the first rejection
+// Decide records a vote, with its entry in the timeline, by one conditional write: of any number at once, each person's first one counts, the first rejection
 // ends it, and what comes after the end does nothing. It gives the approval as it is afterwards. Errors: BadInput where there
 // is no such approval; Unreadable.
 func Decide(ctx context.Context, s ledger.Store, in setting.Installed, v Vote) (Answer, Approval, error) {
@@ -65,11 +65,11 @@ func Decide(ctx context.Context, s ledger.Store, in setting.Installed, v Vote) (
 		return "", Approval{}, err
 	}
 	var answer Answer
-	a, changed, err := update(ctx, s, v.Incident, v.Number, func(a *Approval) bool {
+	a, _, err := update(ctx, s, v.Incident, v.Number, func(a *Approval) (bool, *ledger.Event) {
 		c := counting{in, meta.Value, hands, a.Kind}
 		answer = v.weigh(*a, c)
 		if !answer.Recorded() {
-			return false
+			return false, nil
 		}
 		a.Decisions = append(a.Decisions, Decision{Approver: v.Approver, Approve: v.Approve, Keep: v.Keep, Reason: v.Reason, Via: v.Via, At: v.Now})
 		if v.Nonce != "" {
@@ -81,24 +81,30 @@ func Decide(ctx context.Context, s ledger.Store, in setting.Installed, v Vote) (
 		case Carried:
 			a.end(StatusApproved, v.Now)
 		}
-		return true
+		return true, v.event(v.said(*a))
 	})
 	if err != nil {
 		return "", Approval{}, err
 	}
-	what := fmt.Sprintf("refused a decision on %s %d: %s", a.Kind, a.Number, answer)
-	switch {
-	case changed && v.Approve && len(v.Keep) > 0:
-		what = fmt.Sprintf("approved %s %d by %s (%d of %d), but keeps %s", a.Kind, a.Number, v.Via, len(a.By()), a.Need, strings.Join(v.Keep, ", "))
-	case changed && v.Approve:
-		what = fmt.Sprintf("approved %s %d by %s (%d of %d)", a.Kind, a.Number, v.Via, len(a.By()), a.Need)
-	case changed:
-		what = fmt.Sprintf("rejected %s %d by %s", a.Kind, a.Number, v.Via)
-	case answer != Barred && answer != Unproven:
-		return answer, a, nil
+	if answer == Barred || answer == Unproven || answer == Late {
+		err = ledger.Append(ctx, s, v.Incident, *v.event(fmt.Sprintf("refused a decision on %s %d: %s", a.Kind, a.Number, answer)))
 	}
-	err = ledger.Append(ctx, s, v.Incident, ledger.Event{Time: v.Now, State: "Approval", Who: v.Approver, What: what, Why: v.Reason})
 	return answer, a, err
+}
+
+func (v Vote) event(what string) *ledger.Event {
+	return &ledger.Event{Time: v.Now, State: "Approval", Who: v.Approver, What: what, Why: v.Reason}
+}
+
+// said is what the person decided, in words.
+func (v Vote) said(a Approval) string {
+	switch {
+	case v.Approve && len(v.Keep) > 0:
+		return fmt.Sprintf("approved %s %d by %s (%d of %d), but keeps %s", a.Kind, a.Number, v.Via, len(a.By()), a.Need, strings.Join(v.Keep, ", "))
+	case v.Approve:
+		return fmt.Sprintf("approved %s %d by %s (%d of %d)", a.Kind, a.Number, v.Via, len(a.By()), a.Need)
+	}
+	return fmt.Sprintf("rejected %s %d by %s", a.Kind, a.Number, v.Via)
 }
 
 // weigh says what becomes of the vote on the approval as it is.
@@ -165,9 +171,16 @@ func (c counting) may(p setting.Approver) bool {
 	if c.kind == KindEradicate {
 		barring = slices.Concat(barring, c.hands)
 	}
-	return !slices.ContainsFunc(p.Principals, func(own string) bool {
-		return slices.ContainsFunc(barring, func(other string) bool { return samePrincipal(own, other) })
+	return !slices.ContainsFunc(barring, func(other string) bool {
+		return named(p, other) || slices.ContainsFunc(p.Principals, func(own string) bool { return samePrincipal(own, other) })
 	})
+}
+
+// named tells whether a principal goes by the approver's e-mail address, as users and the sessions of IAM Identity Center do: also
+// one that is not among the approver's own.
+func named(p setting.Approver, other string) bool {
+	_, _, name, session := principal(other)
+	return p.Email != "" && (strings.EqualFold(p.Email, name) || strings.EqualFold(p.Email, session))
 }
 
 // by lists the different people whose approvals count as things are now: who was taken off the list, or has changed the
@@ -199,7 +212,7 @@ func Deciders(ctx context.Context, s ledger.Store, in setting.Installed, meta le
 }
 
 // Hands gives the AWS principals of the people who have changed the incident by hand since the finding that opened its episode
-// (released something, cancelled a request), or the playbook, the list of approvers or how they decide. The incident's timeline
+// (released something, cancelled a request), or the playbook, the list of approvers, how they decide or who vouches for them. The timeline
 // says the one: people stand in it with their ARN when they do something, machines with their execution, approvers with their
 // id when they decide. SSM says the other. Errors: Unreadable.
 func Hands(ctx context.Context, s ledger.Store, in setting.Installed, meta ledger.Incident) ([]string, error) {
@@ -232,7 +245,9 @@ func sameEntry(a, b setting.Approver) bool {
 	case slices.ContainsFunc(a.Subjects, func(s string) bool { return s != "" && slices.Contains(b.Subjects, s) }):
 		return true
 	}
-	return slices.ContainsFunc(a.Principals, func(p string) bool { return personal(p) && slices.Contains(b.Principals, p) })
+	return slices.ContainsFunc(a.Principals, func(p string) bool {
+		return personal(p) && slices.ContainsFunc(b.Principals, func(q string) bool { return personal(q) && samePrincipal(p, q) })
+	})
 }
 
 // personal tells whether an ARN is one person's: an IAM user, or a role's session by its name. (Whoever lists a session has to
@@ -267,18 +282,18 @@ func only(in setting.Installed, is func(setting.Approver) bool) (setting.Approve
 }
 
 // samePrincipal tells whether two ARNs may be one principal. A role's session and its role are (whoever can take the role can
-// have been the session); two sessions of one role under different names are not. Paths do not count: an STS ARN has none,
-// and names are unique in an account.
+// have been the session); two sessions of one role under different names are not. Neither paths nor capitals count: an STS ARN has
+// no path, and names are unique in an account without them.
 func samePrincipal(a, b string) bool {
 	if a == b {
 		return true
 	}
 	accountA, kindA, nameA, sessionA := principal(a)
 	accountB, kindB, nameB, sessionB := principal(b)
-	if nameA == "" || accountA != accountB || kindA != kindB || nameA != nameB {
+	if nameA == "" || accountA != accountB || kindA != kindB || !strings.EqualFold(nameA, nameB) {
 		return false
 	}
-	return sessionA == "" || sessionB == "" || sessionA == sessionB
+	return sessionA == "" || sessionB == "" || strings.EqualFold(sessionA, sessionB)
 }
 
 func principal(s string) (account, kind, name, session string) {

@@ -71,14 +71,11 @@ func (c Courier) Deliver(ctx context.Context, id string, number int) (bool, erro
 			return false, err
 		}
 		it.Value.Delivered = c.Now()
-		place(&it)
 		// A token that came meanwhile belongs to a task that has not heard yet: the conflict sends it the verdict as well.
-		if err := ledger.Save(ctx, c.Store, &it); errors.Is(err, ledger.ErrConflict) {
-			continue
-		} else if err != nil {
-			return false, err
+		err = save(ctx, c.Store, &it, &ledger.Event{Time: c.Now(), State: "Approval", Who: "Firebreak", What: what})
+		if !errors.Is(err, ledger.ErrConflict) {
+			return err == nil, err
 		}
-		return true, ledger.Append(ctx, c.Store, id, ledger.Event{Time: c.Now(), State: "Approval", Who: "Firebreak", What: what})
 	}
 }
 

@@ -480,6 +480,8 @@ func (m *model) destroy(ctx context.Context, t *rapid.T, n int, step incident.St
 		t.Fatalf("destroyed by request %d, which there is not", n)
 	case !p.approved || p.over && !p.told:
 		t.Fatalf("destroyed by request %d, which is not approved: %+v", n, p)
+	case p.episode != m.episode:
+		t.Fatalf("destroyed by request %d of episode %d, in episode %d", n, p.episode, m.episode)
 	case p.plan[step.Key()] != m.is[step.Key()]:
 		t.Fatalf("destroyed %q, and people approved destroying %q", m.is[step.Key()], p.plan[step.Key()])
 	case p.keep[step.Key()]:
@@ -572,7 +574,7 @@ var bugs = []bug{
 		p.decide = func(ctx context.Context, s ledger.Store, in setting.Installed, v Vote) (Answer, Approval, error) {
 			answer, a, err := Decide(ctx, s, in, v)
 			if answer == Counted {
-				a, _, err = update(ctx, s, id, v.Number, func(a *Approval) bool { a.end(StatusApproved, v.Now); return true })
+				a, _, err = update(ctx, s, id, v.Number, func(a *Approval) (bool, *ledger.Event) { a.end(StatusApproved, v.Now); return true, nil })
 				answer = Carried
 			}
 			return answer, a, err

@@ -174,10 +174,11 @@ func Refused(plan []incident.Step, results []incident.Result) []Step {
 	return out
 }
 
-// end closes an approval. Where nobody waits for it, that is delivered already.
+// end closes an approval. Where no execution waits for it, that is delivered already; but one that ran out still has to be told to
+// people.
 func (a *Approval) end(status Status, now time.Time) {
 	a.Status, a.Ended = status, now
-	if a.Token == "" && status != StatusApproved {
+	if a.Token == "" && status != StatusApproved && status != StatusExpired {
 		a.Delivered = now
 	}
 }
@@ -213,7 +214,7 @@ func Expire(ctx context.Context, s ledger.Store, id string, number int, now time
 }
 
 func finish(ctx context.Context, s ledger.Store, id string, number int, status Status, who, why string, now time.Time) error {
-	a, changed, err := update(ctx, s, id, number, func(a *Approval) bool {
+	_, _, err := update(ctx, s, id, number, func(a *Approval) (bool, *ledger.Event) {
 		live := a.Status == StatusOpen
 		switch status {
 		case StatusExpired:
@@ -227,10 +228,7 @@ func finish(ctx context.Context, s ledger.Store, id string, number int, status S
 				a.EndedBy = who
 			}
 		}
-		return live
+		return live, &ledger.Event{Time: now, State: "Approval", Who: who, What: fmt.Sprintf("%s %d is %s", a.Kind, number, status), Why: why}
 	})
-	if err != nil || !changed {
-		return err
-	}
-	return ledger.Append(ctx, s, id, ledger.Event{Time: now, State: "Approval", Who: who, What: fmt.Sprintf("%s %d is %s", a.Kind, number, status), Why: why})
+	return err
 }

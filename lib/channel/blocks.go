@@ -236,7 +236,9 @@ func Modal(a approval.Approval, action string) slack.ModalViewRequest {
 	}
 	blocks := steps(a)
 	lead := "One rejection ends the request. What is contained stays contained."
-	if action == ActionApprove && a.Kind == approval.KindEradicate {
+	if action == ActionReject && a.Kind == approval.KindOverride {
+		lead = "One rejection ends the request. What was held back stays uncontained: somebody has to look after it by hand."
+	} else if action == ActionApprove && a.Kind == approval.KindEradicate {
 		lead = fmt.Sprintf("Approval destroys this, and that cannot be undone. %d different people have to approve. Evidence: %s", a.Need, evidence(a))
 	} else if action == ActionApprove {
 		lead = "Approval contains what was held back."

@@ -80,9 +80,10 @@ func (i Invitations) Escalate(ctx context.Context, meta ledger.Incident, a appro
 	i.reply(ctx, in, meta, a.Number, "escalation", fmt.Sprintf("Not decided after %s: the escalation audience was told.", i.Now().Sub(a.Asked).Round(time.Minute)))
 }
 
-// Over tells the team that a request ran out, once; close-incident says the same of those that an execution waits for.
-func (i Invitations) Over(ctx context.Context, meta ledger.Incident, a approval.Approval) {
-	i.once(ctx, meta, fmt.Sprintf("ended-%04d", a.Number), Ended(meta, a))
+// Over tells the team that a request ran out, once, and whether it was told, now or before; close-incident says the same of those
+// that an execution waits for.
+func (i Invitations) Over(ctx context.Context, meta ledger.Incident, a approval.Approval) bool {
+	return i.once(ctx, meta, fmt.Sprintf("ended-%04d", a.Number), Ended(meta, a))
 }
 
 // Watch asks everybody who may to look after an incident, each by a link of their own to say so, and all of them in Slack. round tells one call from the

@@ -138,13 +138,16 @@ func Ended(meta ledger.Incident, a approval.Approval) Message {
 		}
 		b.line("- %s %s at %s: %s", Plain(d.Approver), word, clock(d.At), orNone(Plain(d.Reason)))
 	}
-	switch a.Status {
-	case approval.StatusExpired:
-		b.line("Nobody decided in time. The containment stays, nothing was destroyed. Decide what is to become of the resources:")
-	case approval.StatusApproved:
+	if a.Status == approval.StatusExpired {
+		b.line("Nobody decided in time.")
+	}
+	switch {
+	case a.Status == approval.StatusApproved:
 		b.line("What follows is in the timeline. Concerned are:")
+	case a.Kind == approval.KindOverride:
+		b.line("What was held back is NOT contained. Somebody has to look after it by hand:")
 	default:
-		b.line("The containment stays, nothing was destroyed. Concerned are:")
+		b.line("What is contained stays contained, nothing was destroyed. Decide what is to become of the resources:")
 	}
 	for _, s := range a.Steps {
 		b.line("- %s %s", s.Action, Plain(s.Target))
@@ -178,8 +181,13 @@ const reason = 4000
 // Few tells the team that fewer people can decide than it takes.
 func Few(meta ledger.Incident, a approval.Approval, can int) Message {
 	var b body
-	b.line("%d people have to approve, but only %d of the approvers may: the others are not asked about %s incidents in %s, or are named in the finding.", a.Need, can, meta.Band, Plain(meta.Finding.Account))
-	b.line("Nothing will be destroyed. Add approvers to the setting approvers before %s, then redrive; or act by hand.", clock(a.Expires))
+	b.line("It takes %d to approve, and %d of the approvers may: the others are not asked about %s incidents in %s, are named in the finding, or have changed the incident or the settings.", a.Need, can, meta.Band, Plain(meta.Finding.Account))
+	if a.Kind == approval.KindOverride {
+		b.line("What was held back is NOT contained until somebody approves it.")
+	} else {
+		b.line("Nothing will be destroyed.")
+	}
+	b.line("Whoever is put on the list before %s is asked at once (scripts/firebreak approvers add, run by somebody who does not decide this); or act by hand.", clock(a.Expires))
 	b.found(meta)
 	b.contained(meta)
 	b.foot(meta)

@@ -142,6 +142,8 @@ func identity(f Finding, who tree) Principal {
 		k["userName"] = firstText(issuer.text("arn"), who.text("arn"), issuer.text("userName"))
 	case "IAMUser":
 		k["userName"] = firstText(who.text("arn"), who.text("userName"))
+	case "FederatedUser":
+		k["userName"] = firstText(who.text("userName"), who.text("arn")[strings.LastIndex(who.text("arn"), "/")+1:])
 	case "", "Unknown":
 		if who.text("invokedBy") != "" || strings.HasSuffix(who.text("principalId"), ".amazonaws.com") {
 			k["userType"] = "AWSService"

@@ -141,7 +141,7 @@ func TestCallers(t *testing.T) {
 		"assumed role":       {`{"type":"AssumedRole","arn":"arn:aws:sts::222222222222:assumed-role/app/s","principalId":"AROAEXAMPLEEXAMPLE01:s","sessionContext":{"sessionIssuer":{"arn":"arn:aws:iam::222222222222:role/path/app","userName":"app"}}}`, "role app arn:aws:iam::222222222222:role/path/app"},
 		"without its issuer": {`{"type":"AssumedRole","arn":"arn:aws:sts::222222222222:assumed-role/app/s"}`, "role app arn:aws:iam::222222222222:role/app"},
 		"root":               {`{"type":"Root","arn":"arn:aws:iam::222222222222:root"}`, "root root arn:aws:iam::222222222222:root"},
-		"federated":          {`{"type":"FederatedUser","arn":"arn:aws:sts::222222222222:federated-user/x"}`, "federated  "},
+		"federated":          {`{"type":"FederatedUser","arn":"arn:aws:sts::222222222222:federated-user/x"}`, "federated x "},
 		"service":            {`{"type":"AWSService","invokedBy":"autoscaling.amazonaws.com"}`, "  "},
 		"another account":    {`{"type":"AWSAccount","accountId":"333333333333","principalId":"x"}`, "account  "},
 		"another's user":     {`{"type":"IAMUser","userName":"eve","arn":"arn:aws:iam::333333333333:user/eve"}`, "other  "},

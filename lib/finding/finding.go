@@ -5,6 +5,7 @@
 package finding
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -176,7 +177,8 @@ func (f Finding) AccountARN() string {
 	return fmt.Sprintf("arn:%s:iam::%s:root", partition, f.Account)
 }
 
-// People are the ARNs of the principals that the finding names: they do not approve what is done about it.
+// People are the ARNs of the principals that the finding names: they do not approve what is done about it. A principal that is not
+// acted on is named all the same; where the finding does not say whether it is a user or a role, as both.
 func (f Finding) People() []string {
 	out, seen := []string{}, map[string]bool{"": true}
 	add := func(arn string) {
@@ -184,7 +186,20 @@ func (f Finding) People() []string {
 			out, seen[arn] = append(out, arn), true
 		}
 	}
-	add(f.Principal.ARN)
+	p, partition := f.Principal, cmp.Or(f.Partition, "aws")
+	add(p.ARN)
+	add(p.Elsewhere)
+	if p.Name != "" && p.Kind != WhoRoot && p.Kind != WhoService && p.Kind != WhoAccount {
+		if p.ARN == "" && p.Kind == WhoFederated {
+			add(fmt.Sprintf("arn:%s:sts::%s:federated-user/%s", partition, f.Account, p.Name))
+		} else if p.ARN == "" {
+			add(fmt.Sprintf("arn:%s:iam::%s:user/%s", partition, f.Account, p.Name))
+			add(fmt.Sprintf("arn:%s:iam::%s:role/%s", partition, f.Account, p.Name))
+		}
+		if p.Session != "" {
+			add(fmt.Sprintf("arn:%s:sts::%s:assumed-role/%s/%s", partition, f.Account, p.Name, p.Session))
+		}
+	}
 	for _, r := range f.Resources {
 		if r.Type == User || r.Type == Role {
 			add(r.ARN)

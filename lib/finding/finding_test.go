@@ -83,8 +83,33 @@ func TestAStolenInstanceCredentialsFindingInFull(t *testing.T) {
 	if got.IncidentID() != "INC-BWJ4TH5BLF5DYQIG" {
 		t.Errorf("incident id is %s", got.IncidentID())
 	}
-	if diff := cmp.Diff([]string{"arn:aws:iam::222222222222:role/clinic-web"}, got.People()); diff != "" {
+	if diff := cmp.Diff([]string{"arn:aws:iam::222222222222:role/clinic-web", "arn:aws:sts::222222222222:assumed-role/clinic-web/i-0abcdef1234567890"}, got.People()); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// Whoever the finding names does not decide about it, whether or not anything is done to that principal.
+func TestPeopleOfAFinding(t *testing.T) {
+	guardduty := func(who map[string]any) []byte {
+		return changed(t, "guardduty-misused-role-session", who, "detail", "resource", "accessKeyDetails")
+	}
+	call := func(who map[string]any) []byte {
+		return changed(t, "cloudtrail-group-opened", who, "detail", "userIdentity")
+	}
+	for name, c := range map[string]struct {
+		event []byte
+		want  string
+	}{
+		"a person of Identity Center, by the session": {guardduty(map[string]any{"userType": "AssumedRole", "userName": "AWSReservedSSO_Admin_0123456789abcdef", "principalId": "AROAEXAMPLEEXAMPLE02:alice@example.com"}),
+			"arn:aws:sts::222222222222:assumed-role/AWSReservedSSO_Admin_0123456789abcdef/alice@example.com"},
+		"one that contradicts itself": {guardduty(map[string]any{"userType": "IAMUser", "userName": "alice", "principalId": "AROAEXAMPLEEXAMPLE02:x"}), "arn:aws:iam::222222222222:user/alice"},
+		"a federated one":             {guardduty(map[string]any{"userType": "FederatedUser", "userName": "alice", "principalId": "222222222222:alice"}), "arn:aws:sts::222222222222:federated-user/alice"},
+		"a federated one that calls":  {call(map[string]any{"type": "FederatedUser", "arn": "arn:aws:sts::222222222222:federated-user/alice"}), "arn:aws:sts::222222222222:federated-user/alice"},
+		"one of another account":      {call(map[string]any{"type": "IAMUser", "arn": "arn:aws:iam::111111111111:user/ops/alice", "userName": "alice"}), "arn:aws:iam::111111111111:user/ops/alice"},
+	} {
+		if got := one(t, c.event).People(); !slices.Contains(got, c.want) {
+			t.Errorf("%s: %v", name, got)
+		}
 	}
 }
 
@@ -267,7 +292,7 @@ func TestPrincipals(t *testing.T) {
 		{"user", "bob", "IAMUser", "AIDAEXAMPLEEXAMPLE01", "AKIAIOSFODNN7EXAMPLE", Principal{Kind: WhoUser, Name: "bob", ARN: "arn:aws:iam::222222222222:user/bob", KeyID: "AKIAIOSFODNN7EXAMPLE"}},
 		{"user with a path", "division/team/bob", "IAMUser", "AIDAEXAMPLEEXAMPLE01", "", Principal{Kind: WhoUser, Name: "bob", ARN: "arn:aws:iam::222222222222:user/division/team/bob"}},
 		{"user by ARN", "arn:aws:iam::222222222222:user/team/bob", "IAMUser", "", "", Principal{Kind: WhoUser, Name: "bob", ARN: "arn:aws:iam::222222222222:user/team/bob"}},
-		{"user of another account", "arn:aws:iam::333333333333:user/bob", "IAMUser", "", "", Principal{Kind: WhoOther, Doubt: "the principal arn:aws:iam::333333333333:user/bob is of another account"}},
+		{"user of another account", "arn:aws:iam::333333333333:user/bob", "IAMUser", "", "", Principal{Kind: WhoOther, Doubt: "the principal arn:aws:iam::333333333333:user/bob is of another account", Elsewhere: "arn:aws:iam::333333333333:user/bob"}},
 		{"role", "app", "AssumedRole", "AROAEXAMPLEEXAMPLE01:s", "ASIAIOSFODNN7EXAMPLE", Principal{Kind: WhoRole, Name: "app", ARN: "arn:aws:iam::222222222222:role/app", Session: "s", KeyID: "ASIAIOSFODNN7EXAMPLE"}},
 		{"role by session ARN", "arn:aws:sts::222222222222:assumed-role/app/session-1", "AssumedRole", "", "", Principal{Kind: WhoRole, Name: "app", ARN: "arn:aws:iam::222222222222:role/app", Session: "session-1"}},
 		{"role whose name is a user's ARN", "arn:aws:iam::222222222222:user/bob", "AssumedRole", "", "", Principal{Kind: WhoOther, Doubt: "the user type is AssumedRole and the name arn:aws:iam::222222222222:user/bob"}},

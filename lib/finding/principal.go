@@ -35,6 +35,8 @@ type Principal struct {
 	Session string // the role session's name, where the finding gives it
 	KeyID   string // as found
 	Doubt   string
+	// Elsewhere is the ARN that the finding gives, where it is another account's: nothing is done to it.
+	Elsewhere string
 }
 
 var (
@@ -103,6 +105,7 @@ func principal(f Finding, k tree) Principal {
 		given, rest, _ := strings.Cut(a.Resource, "/")
 		switch {
 		case a.AccountID != f.Account:
+			p.Elsewhere = words(name, 2048)
 			return doubt("the principal %s is of another account", words(name, 200))
 		case given == "assumed-role" && p.Kind == WhoRole:
 			rest, p.Session, _ = strings.Cut(rest, "/")

@@ -135,7 +135,8 @@ func (d *Dynamo) AddToSet(ctx context.Context, k Key, member string, limit int, 
 // conflict turns a failed condition into ErrConflict.
 func conflict(err error) error {
 	var failed *types.ConditionalCheckFailedException
-	if errors.As(err, &failed) {
+	var ongoing *types.TransactionConflictException // a write of one item, while a transaction has it
+	if errors.As(err, &failed) || errors.As(err, &ongoing) {
 		return ErrConflict
 	}
 	var cancelled *types.TransactionCanceledException

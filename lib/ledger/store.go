@@ -11,7 +11,7 @@
 //	INC#<id>      / NOTICE#<episode>#<kind>       a message that was sent
 //	INC#<id>      / COPY#<execution>              a copy of the finding that may not act
 //	INC#<id>      / OUTCOMES#<episode>            which execution told each outcome
-//	INC#<id>      / VIEW#APPROVAL#…               who looked at a request, once an hour
+//	INC#<id>      / VIEW#APPROVAL#…               who looked at a request, or was refused, once an hour
 //	INC#<id>      / RUN#<cause>                   the run number that a redrive or an override was given
 //	RES#<arn>     / HOLD#<action>                 what Firebreak holds on a resource: before, intent, after, holders
 //	RES#<arn>     / DOCUMENT#<digest>             an earlier document that is too long for a state

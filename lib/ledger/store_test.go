@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"firebreak/lib/incident"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 )
 
 func TestOneOfManyWritersWins(t *testing.T) {
@@ -105,5 +108,20 @@ func TestTimelineKeepsOrderAndLosesNothing(t *testing.T) {
 		if i >= len(got) || got[i] != want[i] {
 			t.Fatalf("timeline %q, want %q", got, want)
 		}
+	}
+}
+
+// A single write meets the transaction of another writer: to be tried again, as any other conflict.
+func TestEveryKindOfConflictIsOne(t *testing.T) {
+	for _, err := range []error{
+		&types.ConditionalCheckFailedException{}, &types.TransactionConflictException{},
+		&types.TransactionCanceledException{CancellationReasons: []types.CancellationReason{{Code: aws.String("None")}, {Code: aws.String("TransactionConflict")}}},
+	} {
+		if !errors.Is(conflict(err), ErrConflict) {
+			t.Errorf("%T is no conflict", err)
+		}
+	}
+	if other := errors.New("no table"); conflict(other) != other {
+		t.Error(conflict(other))
 	}
 }

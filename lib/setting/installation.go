@@ -81,9 +81,9 @@ func (a Approver) Decides(b incident.Band, account string) bool {
 type Approval struct {
 	// LinkAlone is what a personal link decides without a sign-in: none, reversible (overrides) or destructive (everything).
 	LinkAlone string `json:"linkAlone"`
-	// Destructive says how a person may prove who they are when they decide what cannot be undone: oidc, slack, cli. Empty
-	// means all three. A link counts only as LinkAlone says.
-	Destructive []string `json:"destructive,omitempty"`
+	// Destructive says how a person may prove who they are when they decide what cannot be undone: oidc, slack, cli. Absent
+	// means all three, an empty list none of them. A link counts only as LinkAlone says.
+	Destructive []string `json:"destructive"`
 	// Hours until a request expires, by band; "" is the default.
 	Hours map[string]int `json:"hours"`
 }
@@ -103,7 +103,7 @@ func (a Approval) Accepts(via string, destructive bool) bool {
 	case ViaLink:
 		return a.LinkAlone == "destructive" || a.LinkAlone == "reversible" && !destructive
 	case ViaSignIn, ViaSlack, ViaCLI:
-		return !destructive || len(a.Destructive) == 0 || slices.Contains(a.Destructive, via)
+		return !destructive || a.Destructive == nil || slices.Contains(a.Destructive, via)
 	}
 	return false
 }
@@ -309,7 +309,7 @@ type HistoryAPI interface {
 const lately = 8 * 24 * time.Hour
 
 // Deciding is Read for those who ask people, take their decisions or carry them out: with who has changed the playbook, the
-// list of approvers or how they decide, lately. SSM itself keeps that (LastModifiedUser). Errors: Unreadable.
+// list of approvers, how they decide or who vouches for them, lately. SSM itself keeps that (LastModifiedUser). Errors: Unreadable.
 func (i *Installation) Deciding(ctx context.Context) (Installed, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -323,7 +323,7 @@ func (i *Installation) Deciding(ctx context.Context) (Installed, error) {
 			return Installed{}, fault.New(fault.Unreadable, "nobody can say who has changed the settings")
 		}
 		i.authors = nil
-		for _, f := range []string{"playbook", "approvers", "approval"} {
+		for _, f := range []string{"playbook", "approvers", "approval", "signin", "slack"} {
 			if time.Since(i.changed[i.prefix+"/"+f]) > lately {
 				continue // the usual case, and no call
 			}

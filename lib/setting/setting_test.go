@@ -156,6 +156,7 @@ func TestWhoMayDecideBy(t *testing.T) {
 		{Approval{LinkAlone: "none"}, ViaSlack, true, true},
 		{Approval{LinkAlone: "none", Destructive: []string{"oidc", "cli"}}, ViaSlack, true, false},
 		{Approval{LinkAlone: "none", Destructive: []string{"oidc", "cli"}}, ViaCLI, true, true},
+		{Approval{LinkAlone: "none", Destructive: []string{}}, ViaCLI, true, false},
 		{Approval{LinkAlone: "destructive"}, "", false, false},
 		{Approval{LinkAlone: "destructive"}, "telepathy", false, false},
 	} {
@@ -184,7 +185,9 @@ func TestSignInAndSlackMayBeMissing(t *testing.T) {
 
 // Who decides hears who has changed lately what decisions depend on; where nobody has, SSM is not asked.
 func TestWhoChangedTheSettings(t *testing.T) {
-	api := &fakeSSM{values: good, changed: time.Now().Add(-30 * 24 * time.Hour)}
+	values := maps.Clone(good)
+	values["/firebreak/signin"], values["/firebreak/slack"] = `{}`, `{}`
+	api := &fakeSSM{values: values, changed: time.Now().Add(-30 * 24 * time.Hour)}
 	in, err := NewInstallation(api, "/firebreak").Deciding(context.Background())
 	if err != nil || len(in.Authors) != 0 || len(api.asked) != 0 {
 		t.Errorf("%+v %v, asked for %v", in.Authors, err, api.asked)
@@ -192,11 +195,11 @@ func TestWhoChangedTheSettings(t *testing.T) {
 	api.changed = time.Now().Add(-time.Hour)
 	inst := NewInstallation(api, "/firebreak")
 	for range 3 {
-		if in, err = inst.Deciding(context.Background()); err != nil || len(in.Authors) != 3 || in.Authors[0] != (Author{"playbook", "arn:aws:iam::111111111111:user/alice", api.changed}) {
+		if in, err = inst.Deciding(context.Background()); err != nil || len(in.Authors) != 5 || in.Authors[0] != (Author{"playbook", "arn:aws:iam::111111111111:user/alice", api.changed}) {
 			t.Errorf("%+v %v", in.Authors, err)
 		}
 	}
-	if len(api.asked) != 6 {
+	if len(api.asked) != 10 {
 		t.Errorf("asked %v", api.asked)
 	}
 	if in, err := inst.Read(context.Background()); err != nil || in.Authors != nil {

@@ -93,7 +93,7 @@ func decide(ctx context.Context, a *app, c *call, yes bool) error {
 		Incident: id, Number: asked.Number, Approver: person.ID, Approve: yes, Keep: keep, Reason: channel.Line(c.why, 500),
 		Via: setting.ViaCLI, Hash: asked.Hash, Now: a.now().UTC(),
 	})
-	if err != nil && !answer.Recorded() {
+	if err != nil {
 		return k.explain(err)
 	}
 	if c.json {
@@ -121,6 +121,9 @@ func became(answer approval.Answer, a approval.Approval, who string) string {
 		}
 		return fmt.Sprintf("recorded as %s's: approved, and carried out within a minute", who)
 	case approval.Ended:
+		if a.Kind == approval.KindOverride {
+			return fmt.Sprintf("recorded as %s's: rejected; what was held back is not contained, somebody has to look after it by hand", who)
+		}
 		return fmt.Sprintf("recorded as %s's: rejected; what is contained stays contained", who)
 	case approval.Repeated, approval.Used:
 		return fmt.Sprintf("nothing was recorded: %s has decided before", who)

@@ -353,6 +353,29 @@ func (p *Page) Click(ctx context.Context, selector string) error {
 	return nil
 }
 
+// Key presses a key and lets it go: Tab, Enter or Space.
+func (p *Page) Key(ctx context.Context, key string) error {
+	code, text := map[string]int{"Tab": 9, "Enter": 13, "Space": 32}[key], map[string]string{"Enter": "\r", "Space": " "}[key]
+	for _, kind := range []string{"keyDown", "keyUp"} {
+		params := map[string]any{"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code}
+		if key == "Space" {
+			params["key"] = " "
+		}
+		if kind == "keyDown" && text != "" {
+			params["text"] = text
+		}
+		if err := p.call(ctx, "Input.dispatchKeyEvent", params, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Enter presses the key and waits for the page it leads to.
+func (p *Page) Enter(ctx context.Context) error {
+	return p.loaded(ctx, func() error { return p.Key(ctx, "Enter") })
+}
+
 // Press clicks the element and waits for the page it leads to.
 func (p *Page) Press(ctx context.Context, selector string) error {
 	return p.loaded(ctx, func() error { return p.Click(ctx, selector) })
