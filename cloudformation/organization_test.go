@@ -99,6 +99,10 @@ func TestAFirstInstallationCanSucceed(t *testing.T) {
 	if got := text(at(tpl.resource(t, "FindingAggregator").node, "DependsOn")); got != "Hub" {
 		t.Errorf("findings are aggregated after %q, not after Security Hub is on", got)
 	}
+	rules := read(t, "stacksets.yaml").resource(t, "RuleStacks")
+	if !strings.Contains(spelled(t, rules.property("Description")), "${RecorderStacks}") || !strings.Contains(spelled(t, rules.property("AutoDeployment")), "stackset/${RecorderStacks}") {
+		t.Errorf("%s come before the recorders, now or in accounts to come", rules)
+	}
 	for _, name := range []string{"member.yaml", "forensics.yaml"} {
 		for _, r := range read(t, name).resources() {
 			for _, target := range targets(r.property("Targets")) {

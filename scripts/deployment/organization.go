@@ -193,6 +193,9 @@ func (p preparation) manage(ctx context.Context, stack *stack, installed *instal
 		p.say("next: the same with the security account's credentials; then here once more, for the trail (bucket %s is not there yet)", bucket)
 		return nil
 	}
+	if given["Fence"] == "yes" {
+		p.say("the fence: in every account but this one, only the role %s (--fence-keeper) and stack sets can deploy, update or remove Firebreak", given["FenceKeeper"])
+	}
 	return p.whole(ctx, stack, organizationTemplate, given, installed)
 }
 
