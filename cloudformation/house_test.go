@@ -141,7 +141,7 @@ func TestEveryForwarderHasAHeartbeat(t *testing.T) {
 					if r.property("ScheduleExpression") != nil {
 						into = beats
 					}
-					into[id] = text(at(target, "Arn")) + " " + text(at(target, "RoleArn"))
+					into[id] = text(at(target, "Arn")) + " " + spelled(t, at(target, "RoleArn"))
 				}
 			}
 		}

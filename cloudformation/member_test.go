@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"firebreak/lib/account"
+	"firebreak/lib/permission"
 )
 
 const hubRoot = "!Sub arn:${AWS::Partition}:iam::${HubAccount}:root"
@@ -126,6 +127,34 @@ func TestRemediationRolesKeepTheirPlace(t *testing.T) {
 		}
 		if !slices.Equal(sorted(allowed), sorted(denied)) {
 			t.Errorf("%s may %v, and on Firebreak's own it is denied %v", role, sorted(allowed), sorted(denied))
+		}
+	}
+}
+
+// Every account forwards from each of its regions, the hub's account too, but for where a hub is: its own rules do so there, under the
+// same names. The role that delivers is made in the home region, whatever forwards there.
+func TestEveryRegionForwardsOnce(t *testing.T) {
+	for _, at := range []struct {
+		account, region string
+		role, rules     int
+	}{
+		{memberID, "us-east-1", 1, 4}, {memberID, "eu-west-1", 0, 4}, {memberID, "eu-central-1", 0, 4},
+		{hubID, "us-east-1", 1, 0}, {hubID, "eu-west-1", 0, 0}, {hubID, "eu-central-1", 0, 4},
+	} {
+		tpl, err := permission.Read("member.yaml", map[string]string{
+			"AWS::AccountId": at.account, "AWS::Region": at.region, "AWS::Partition": "aws", "HubAccount": hubID, "HubRegion": "us-east-1", "StandbyRegion": "eu-west-1", "HomeRegion": "us-east-1",
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		role := 0
+		for _, r := range tpl.Resources("AWS::IAM::Role") {
+			if r.ID == "ForwarderRole" {
+				role++
+			}
+		}
+		if rules := len(tpl.Resources("AWS::Events::Rule")); role != at.role || rules != at.rules {
+			t.Errorf("account %s, region %s: %d rules and %d roles to deliver for them, not %d and %d", at.account, at.region, rules, role, at.rules, at.role)
 		}
 	}
 }

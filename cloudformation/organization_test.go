@@ -54,10 +54,120 @@ func TestTheTrailCanBeBelieved(t *testing.T) {
 		if strings.HasPrefix(s.sid(), "RecordsTrail") && text(at(s.node, "Condition", "StringEquals", "aws:SourceArn")) != source {
 			t.Errorf("%s lets any trail in", s.sid())
 		}
-		if strings.HasPrefix(s.sid(), "RecordsRecorders") && text(at(s.node, "Condition", "StringEquals", "aws:SourceOrgID")) == "" {
-			t.Errorf("%s lets everybody's recorder in", s.sid())
+	}
+}
+
+// AWS Config delivers to no bucket with Object Lock (CloudFormation reference, AWS::Config::DeliveryChannel), so the recorders' bucket is
+// not the trail's; nobody deletes from it all the same, and only the organization's recorders write.
+func TestRecordersWriteWhereConfigCanDeliver(t *testing.T) {
+	tpl := read(t, "organization.yaml")
+	target := text(at(tpl.root, "Outputs", "RecordsBucket", "Value"))
+	bucket := tpl.resource(t, strings.TrimPrefix(target, "!Ref "))
+	if bucket.property("ObjectLockEnabled") != nil || bucket.property("ObjectLockConfiguration") != nil {
+		t.Errorf("%s is locked: no recorder can deliver to it", bucket)
+	}
+	if got := text(bucket.property("VersioningConfiguration", "Status")); got != "Enabled" {
+		t.Errorf("%s keeps no versions", bucket)
+	}
+	policy := tpl.resource(t, bucket.id+"Policy")
+	if text(policy.property("Bucket")) != target {
+		t.Errorf("%s is not the policy of %s", policy, bucket)
+	}
+	var kept []string
+	for _, s := range statements("policy", policy.property("PolicyDocument")) {
+		if s.allows() && (text(at(s.node, "Principal", "Service")) != "config.amazonaws.com" || text(at(s.node, "Condition", "StringEquals", "aws:SourceOrgID")) != "!Ref OrganizationId") {
+			t.Errorf("%s lets in who is no recorder of the organization", s.sid())
+		}
+		if !s.allows() && at(s.node, "Condition") == nil && text(at(s.node, "Principal")) == "*" {
+			kept = append(kept, list(at(s.node, "Action"))...)
 		}
 	}
+	if !slices.Equal(sorted(kept), []string{"s3:DeleteObject", "s3:DeleteObjectVersion"}) {
+		t.Errorf("nobody may %v in %s: records can be deleted", kept, bucket)
+	}
+}
+
+// One account without a recorder fails a conformance pack and the stack that makes it: it must be possible to leave it out until all have
+// one. What Security Hub does comes after Security Hub.
+func TestAFirstInstallationCanSucceed(t *testing.T) {
+	tpl := read(t, "organization.yaml")
+	pack := tpl.resource(t, "PosturePack")
+	condition := at(tpl.root, "Conditions", text(at(pack.node, "Condition")))
+	if !strings.Contains(spelled(t, condition), "!Ref Posture") {
+		t.Errorf("%s is made whether every account has a recorder or not", pack)
+	}
+	if got := text(at(tpl.resource(t, "FindingAggregator").node, "DependsOn")); got != "Hub" {
+		t.Errorf("findings are aggregated after %q, not after Security Hub is on", got)
+	}
+	rules := read(t, "stacksets.yaml").resource(t, "RuleStacks")
+	if !strings.Contains(spelled(t, rules.property("Description")), "${RecorderStacks}") || !strings.Contains(spelled(t, rules.property("AutoDeployment")), "stackset/${RecorderStacks}") {
+		t.Errorf("%s come before the recorders, now or in accounts to come", rules)
+	}
+	for _, name := range []string{"member.yaml", "forensics.yaml"} {
+		for _, r := range read(t, name).resources() {
+			for _, target := range targets(r.property("Targets")) {
+				if role := at(target, "RoleArn"); r.kind() == "AWS::Events::Rule" && !strings.Contains(spelled(t, role), "!GetAtt ForwarderRole.Arn") {
+					t.Errorf("%s can be made before the role that delivers for it", r)
+				}
+			}
+		}
+	}
+}
+
+// Quotas of IAM, characters without white space: a role's trust policy, its inline policies together, a managed policy. The longest that
+// the pseudo parameters make of them, in the longest partition and region.
+func TestPoliciesFitIntoIAM(t *testing.T) {
+	longest := strings.NewReplacer("!Sub ", "", "!Ref ", "", "!GetAtt ", "", "${AWS::Partition}", "aws-us-gov", "${AWS::AccountId}", "111111111111", "${HubAccount}", "111111111111",
+		"${ForensicAccount}", "111111111111", "${AWS::Region}", "ap-southeast-1", "ExternalId", strings.Repeat("x", 64))
+	quotas := map[string]int{"AssumeRolePolicyDocument": 2048, "Policies": 10240, "PolicyDocument": 6144}
+	for _, tpl := range all(t) {
+		for _, r := range tpl.resources() {
+			for property, quota := range quotas {
+				n := r.property(property)
+				if n == nil || !strings.HasPrefix(r.kind(), "AWS::IAM::") {
+					continue
+				}
+				out, err := json.Marshal(plain(n))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if size := len(longest.Replace(string(out))); size > quota {
+					t.Errorf("%s: %s has up to %d characters, and IAM takes %d", r, property, size, quota)
+				} else if size > quota*9/10 {
+					t.Logf("%s: %s has up to %d of %d characters", r, property, size, quota)
+				}
+			}
+		}
+	}
+}
+
+// plain is a node as JSON can write it, functions of CloudFormation by their text.
+func plain(n *yaml.Node) any {
+	switch n.Kind {
+	case yaml.MappingNode:
+		out := map[string]any{}
+		for _, p := range pairs(n) {
+			out[p.key.Value] = plain(p.value)
+		}
+		return out
+	case yaml.SequenceNode:
+		out := []any{}
+		for _, c := range n.Content {
+			out = append(out, plain(c))
+		}
+		return out
+	}
+	return text(n)
+}
+
+// spelled writes a node out.
+func spelled(t *testing.T, n *yaml.Node) string {
+	t.Helper()
+	out, err := yaml.Marshal(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
 }
 
 // A service control policy may have 5,120 characters (AWS: Organizations quotas), and must let service-linked roles and the keeper

@@ -35,7 +35,7 @@ func given(id string) map[string]string {
 	return map[string]string{
 		"AWS::AccountId": id, "AWS::Region": region, "AWS::Partition": "aws", "AWS::URLSuffix": "amazonaws.com",
 		"HubAccount": hubID, "HubRegion": region, "HomeRegion": region, "ExternalId": secret, "StandbyRegion": "eu-west-1", "ForensicAccount": forensicID,
-		"Forward": "yes", "Active": "yes", "Members": memberID, "OrganizationId": "o-abcdefghij", "AlarmTopic": "",
+		"Active": "yes", "Members": memberID, "OrganizationId": "o-abcdefghij", "AlarmTopic": "",
 		"ManagementAccount": "999999999999", "SecurityAccount": hubID, "RootId": "r-abcd", "Detector": "yes", "SecurityHub": "yes", "Detective": "yes", "DataEvents": "all", "Fence": "yes", "FenceKeeper": "keeper",
 		"TableName": "firebreak-ledger", "TableArn": at("dynamodb", "table/firebreak-ledger"), "KeyArn": at("kms", "key/1234abcd-12ab-34cd-56ef-1234567890ab"),
 		"EvidenceBucket": "firebreak-evidence-" + hubID + "-" + region, "LinkKeyArn": at("secretsmanager", "secret:firebreak/link-key-AbCdEf"), "TopicArn": at("sns", "firebreak-security"),

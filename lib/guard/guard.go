@@ -143,7 +143,7 @@ var made = []string{
 }
 
 // buckets are those of them that hold evidence and records; account and region follow.
-var buckets = []string{"firebreak-forensics", "firebreak-records"}
+var buckets = []string{"firebreak-configurations", "firebreak-forensics", "firebreak-records"}
 
 // self refuses Firebreak's own resources. In the hub everything with our name is ours, wherever in the ARN it stands (a log
 // group, a version of a function, a parameter), and so is what has no name. In a member account only the names that the member

@@ -57,10 +57,7 @@ func (s *session) member(ctx context.Context, args []string) error {
 	if err := s.identify(ctx); err != nil {
 		return err
 	}
-	given := map[string]string{"HubAccount": *hub, "HubRegion": *region, "HomeRegion": *home, "Forward": "yes"}
-	if s.account == *hub && s.cfg.Region == *region {
-		given["Forward"] = "no" // the hub's own bus forwards already
-	}
+	given := map[string]string{"HubAccount": *hub, "HubRegion": *region, "HomeRegion": *home}
 	stack := &stack{session: s, api: cloudformation.NewFromConfig(s.cfg), name: memberStack}
 	installed, err := stack.find(ctx)
 	if err != nil {

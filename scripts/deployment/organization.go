@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -20,14 +22,18 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-const organizationStack = "firebreak-organization"
+const (
+	organizationStack    = "firebreak-organization"
+	organizationTemplate = "cloudformation/organization.yaml"
+)
 
 const organizationAbout = `Prepares an organization: who administers GuardDuty, Security Hub, Config, Access Analyzer and Detective, what they find in
 every account, and the organization's trail. Run it three times:
   with the management account's credentials   delegates the services to the security account
   with the security account's credentials     turns them on for all accounts, and makes the bucket of the trail
   with the management account's credentials   makes the trail, and the fence if asked for
-Each run says what it is about to do and does only what is not done yet; --plan says it and does nothing.
+Each run says what it is about to do and does only what is not done yet; --plan says it and does nothing. What you do not give stays
+as it is. Once every account has a recorder: once more with the security account's credentials and --posture.
 
 What CloudFormation has no resource for is done by calls, which are listed; the rest is the stack firebreak-organization.`
 
@@ -96,8 +102,9 @@ func (s *session) organization(ctx context.Context, args []string) error {
 	flags := s.options("organization", organizationAbout)
 	security := flags.String("security-account", "", "`id` of the security account (needed)")
 	home := flags.String("home-region", "", "`region` of the trail and the aggregations (default: this one); run again in every other used region")
-	graph := flags.Bool("detective", false, "use Detective too")
-	fence := flags.Bool("fence", false, "attach a service control policy that keeps quarantines and Firebreak itself from being removed")
+	graph := flags.Bool("detective", false, "use Detective too (--detective=false: no longer)")
+	fence := flags.Bool("fence", false, "attach a service control policy that keeps quarantines and Firebreak itself from being removed (--fence=false: take it off)")
+	posture := flags.Bool("posture", false, "check every account against the conformance pack, once all of them have a recorder in this region: one without makes it fail (--posture=false: no longer)")
 	keeper := flags.String("fence-keeper", "", "`name` of the role that may still do so, for repairs (default: OrganizationAccountAccessRole)")
 	data := flags.String("data-events", "", "which accesses to objects and tables the trail records: all (the default), write or none")
 	days := flags.String("trail-days", "", "`days` that the trail is kept (default: 400, thirteen months)")
@@ -110,9 +117,26 @@ func (s *session) organization(ctx context.Context, args []string) error {
 	if err := s.identify(ctx); err != nil {
 		return err
 	}
+	stack := &stack{session: s, api: cloudformation.NewFromConfig(s.cfg), name: organizationStack}
+	installed, err := stack.find(ctx)
+	if err != nil {
+		return err
+	}
+	choices := map[string]string{"HomeRegion": *home, "FenceKeeper": *keeper, "DataEvents": *data, "TrailDays": *days}
+	flags.Visit(func(f *flag.Flag) {
+		switch f.Name {
+		case "detective":
+			choices["Detective"] = yes(*graph)
+		case "fence":
+			choices["Fence"] = yes(*fence)
+		case "posture":
+			choices["Posture"] = yes(*posture)
+		}
+	})
+	given := chosen(installed, choices, s.cfg.Region)
 	p := preparation{
 		session: s, organizations: organizations.NewFromConfig(s.cfg), detectors: guardduty.NewFromConfig(s.cfg), hubs: securityhub.NewFromConfig(s.cfg),
-		graphs: detective.NewFromConfig(s.cfg), security: *security, detective: *graph, fence: *fence,
+		graphs: detective.NewFromConfig(s.cfg), security: *security, detective: given["Detective"] == "yes", fence: given["Fence"] == "yes",
 	}
 	out, err := p.organizations.DescribeOrganization(ctx, &organizations.DescribeOrganizationInput{})
 	if err != nil {
@@ -122,21 +146,28 @@ func (s *session) organization(ctx context.Context, args []string) error {
 	if s.account != management && s.account != *security {
 		return fmt.Errorf("account %s is neither the management account %s nor the security account %s", s.account, management, *security)
 	}
-	root := ""
-	if roots, err := p.organizations.ListRoots(ctx, &organizations.ListRootsInput{}); err == nil && len(roots.Roots) > 0 {
-		root = aws.ToString(roots.Roots[0].Id)
-	} else {
+	roots, err := p.organizations.ListRoots(ctx, &organizations.ListRootsInput{})
+	if err != nil || len(roots.Roots) == 0 {
 		return fmt.Errorf("look for the organization's root: %w", empty(err))
 	}
-	given := map[string]string{
-		"ManagementAccount": management, "OrganizationId": aws.ToString(out.Organization.Id), "RootId": root, "SecurityAccount": *security, "HomeRegion": or(*home, s.cfg.Region),
-		"Detective": yes(*graph), "Fence": yes(*fence), "FenceKeeper": or(*keeper, "OrganizationAccountAccessRole"), "DataEvents": or(*data, "all"), "TrailDays": or(*days, "400"),
-		"Detector": "no", "SecurityHub": "no",
-	}
+	root := aws.ToString(roots.Roots[0].Id)
+	maps.Copy(given, map[string]string{"ManagementAccount": management, "OrganizationId": aws.ToString(out.Organization.Id), "RootId": root, "SecurityAccount": *security})
 	if s.account == management {
-		return p.manage(ctx, root, given)
+		return p.manage(ctx, stack, installed, given)
 	}
-	return p.secure(ctx, given)
+	return p.secure(ctx, stack, installed, given)
+}
+
+// chosen gives what a person may choose: as given, else as installed, else as a new installation begins. Region is this one.
+func chosen(installed *installation, choices map[string]string, region string) map[string]string {
+	out := map[string]string{}
+	for name, standard := range map[string]string{
+		"HomeRegion": region, "Detective": "no", "Fence": "no", "FenceKeeper": "OrganizationAccountAccessRole", "Posture": "no", "DataEvents": "all", "TrailDays": "400",
+		"Detector": "no", "SecurityHub": "no",
+	} {
+		out[name] = or(choices[name], or(installed.parameter(name), standard))
+	}
+	return out
 }
 
 func yes(b bool) string {
@@ -147,8 +178,8 @@ func yes(b bool) string {
 }
 
 // manage delegates from the management account and, once there is a bucket, makes the trail.
-func (p preparation) manage(ctx context.Context, root string, given map[string]string) error {
-	deeds, err := p.delegations(ctx, root)
+func (p preparation) manage(ctx context.Context, stack *stack, installed *installation, given map[string]string) error {
+	deeds, err := p.delegations(ctx, given["RootId"])
 	if err != nil {
 		return err
 	}
@@ -162,19 +193,20 @@ func (p preparation) manage(ctx context.Context, root string, given map[string]s
 		p.say("next: the same with the security account's credentials; then here once more, for the trail (bucket %s is not there yet)", bucket)
 		return nil
 	}
-	return p.stack(ctx, given)
+	if given["Fence"] == "yes" {
+		p.say("the fence: in every account but this one, only the role %s (--fence-keeper) and stack sets can deploy, update or remove Firebreak", given["FenceKeeper"])
+	}
+	return p.whole(ctx, stack, organizationTemplate, given, installed)
 }
 
-// secure turns on for all accounts what was delegated.
-func (p preparation) secure(ctx context.Context, given map[string]string) error {
-	found := p.observer()
-	if f := found.guardDuty(ctx); strings.HasPrefix(f.text, "off") {
-		given["Detector"] = "yes"
+// secure turns on for all accounts what was delegated. What the stack has made it keeps: otherwise the next run would find it there and
+// take it out of the stack.
+func (p preparation) secure(ctx context.Context, stack *stack, installed *installation, given map[string]string) error {
+	if found := p.observer(); installed == nil {
+		given["Detector"] = yes(strings.HasPrefix(found.guardDuty(ctx).text, "off"))
+		given["SecurityHub"] = yes(strings.HasPrefix(found.securityHub(ctx).text, "off"))
 	}
-	if f := found.securityHub(ctx); strings.HasPrefix(f.text, "off") {
-		given["SecurityHub"] = "yes"
-	}
-	if err := p.stack(ctx, given); err != nil {
+	if err := p.whole(ctx, stack, organizationTemplate, given, installed); err != nil {
 		return err
 	}
 	deeds, err := p.settings(ctx)
@@ -182,19 +214,6 @@ func (p preparation) secure(ctx context.Context, given map[string]string) error 
 		return err
 	}
 	return p.perform(ctx, deeds)
-}
-
-func (p preparation) stack(ctx context.Context, given map[string]string) error {
-	s := &stack{session: p.session, api: cloudformation.NewFromConfig(p.cfg), name: organizationStack}
-	installed, err := s.find(ctx)
-	if err != nil {
-		return err
-	}
-	// what the stack has made, it keeps: otherwise the next run would find it there and take it out of the stack
-	for _, name := range []string{"Detector", "SecurityHub"} {
-		given[name] = or(installed.parameter(name), given[name])
-	}
-	return p.whole(ctx, s, "cloudformation/organization.yaml", given, installed)
 }
 
 // perform does what is not done yet, or only says it.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/securityhub"
 	sh "github.com/aws/aws-sdk-go-v2/service/securityhub/types"
 	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
 )
 
 const security = "111111111111"
@@ -178,6 +180,49 @@ func TestGuardDutyIsOnEverywhere(t *testing.T) {
 	none, _ := prepare(&council{}, false)
 	if _, err := none.settings(t.Context()); err == nil {
 		t.Error("no detector is no error")
+	}
+}
+
+// What is not given stays as it is: neither the fence falls nor does the trail begin to record everything because an update did not repeat
+// what an earlier run was told.
+func TestAnUpdateOfTheOrganizationKeepsWhatWasChosen(t *testing.T) {
+	fresh := map[string]string{
+		"HomeRegion": "eu-west-1", "Detective": "no", "Fence": "no", "FenceKeeper": "OrganizationAccountAccessRole", "Posture": "no", "DataEvents": "all", "TrailDays": "400",
+		"Detector": "no", "SecurityHub": "no",
+	}
+	if diff := cmp.Diff(fresh, chosen(nil, nil, "eu-west-1")); diff != "" {
+		t.Errorf("a new one: %s", diff)
+	}
+	was := map[string]string{
+		"HomeRegion": "us-east-1", "Detective": "yes", "Fence": "yes", "FenceKeeper": "repair", "Posture": "yes", "DataEvents": "none", "TrailDays": "800",
+		"Detector": "yes", "SecurityHub": "yes",
+	}
+	if diff := cmp.Diff(was, chosen(&installation{parameters: was}, map[string]string{"DataEvents": ""}, "eu-west-1")); diff != "" {
+		t.Errorf("an update: %s", diff)
+	}
+	if got := chosen(&installation{parameters: was}, map[string]string{"Fence": "no", "DataEvents": "write"}, "eu-west-1"); got["Fence"] != "no" || got["DataEvents"] != "write" || got["Posture"] != "yes" {
+		t.Errorf("what is given: %v", got)
+	}
+}
+
+// The template takes exactly what the program gives.
+func TestTheOrganizationGetsItsParameters(t *testing.T) {
+	text, err := os.ReadFile("../../cloudformation/organization.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc struct {
+		Parameters map[string]any `yaml:"Parameters"`
+	}
+	if err := yaml.Unmarshal(text, &doc); err != nil {
+		t.Fatal(err)
+	}
+	given := chosen(nil, nil, "us-east-1")
+	for _, found := range []string{"ManagementAccount", "OrganizationId", "RootId", "SecurityAccount"} {
+		given[found] = ""
+	}
+	if diff := cmp.Diff(sorted(given), sorted(doc.Parameters)); diff != "" {
+		t.Error(diff)
 	}
 }
 

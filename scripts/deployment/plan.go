@@ -335,6 +335,9 @@ func lacks(parameters []types.Parameter, standard map[string]string, installed *
 	if values["LinkAlone"] == "destructive" {
 		out = append(out, "a link alone decides what cannot be undone (LinkAlone): whoever reads an approver's mail can destroy")
 	}
+	if values["Fence"] == "yes" {
+		out = append(out, fmt.Sprintf("in every account but this one, only the role %s (FenceKeeper) and stack sets can deploy, update or remove Firebreak from now on: hub and members are deployed before the fence, or as that role", values["FenceKeeper"]))
+	}
 	if values["LockMode"] == "compliance" && values["ForensicAccount"] != "" {
 		out = append(out, "copies of evidence are locked in mode compliance: nobody at all can delete them for LockDays days")
 	}

@@ -74,7 +74,10 @@ func (s *stack) find(ctx context.Context) (*installation, error) {
 	switch state := now.StackStatus; state {
 	case types.StackStatusReviewInProgress:
 		return nil, nil
-	case types.StackStatusRollbackComplete, types.StackStatusDeleteComplete:
+	case types.StackStatusRollbackComplete:
+		if s.plan {
+			return nil, fmt.Errorf("stack %s is the empty shell of a first try that failed, and nothing can be planned over it: deploying removes it first, or aws cloudformation delete-stack --stack-name %s", s.name, s.name)
+		}
 		s.say("stack %s: removing the empty shell of a first try that failed", s.name)
 		if _, err := s.api.DeleteStack(ctx, &cloudformation.DeleteStackInput{StackName: now.StackId}); err != nil {
 			return nil, fmt.Errorf("remove stack %s: %w", s.name, err)
@@ -90,8 +93,24 @@ func (s *stack) find(ctx context.Context) (*installation, error) {
 		}
 		return in, nil
 	default:
-		return nil, fmt.Errorf("stack %s is %s: wait for it, or mend it in the CloudFormation console, then deploy again", s.name, state)
+		return nil, fmt.Errorf("stack %s is %s: %s", s.name, state, s.wayOut(state))
 	}
+}
+
+// wayOut says what a person does with a stack that is in the middle of something or broken.
+func (s *stack) wayOut(state types.StackStatus) string {
+	switch state {
+	case types.StackStatusUpdateRollbackFailed:
+		return fmt.Sprintf("an update failed, and so did going back. Its events in the CloudFormation console say what stands in the way; mend that, then aws cloudformation continue-update-rollback --stack-name %s, then deploy again", s.name)
+	case types.StackStatusCreateFailed, types.StackStatusRollbackFailed, types.StackStatusDeleteFailed:
+		return fmt.Sprintf("something in it could not be removed. Its events in the CloudFormation console say what: a ledger is protected (aws dynamodb update-table --table-name firebreak-ledger --no-deletion-protection-enabled, if nothing in it must be kept), a bucket is removed only when it is empty. Then aws cloudformation delete-stack --stack-name %s, and deploy again", s.name)
+	case types.StackStatusUpdateFailed:
+		return fmt.Sprintf("an update failed and was not taken back: aws cloudformation rollback-stack --stack-name %s, then deploy again", s.name)
+	}
+	if strings.HasSuffix(string(state), "_IN_PROGRESS") {
+		return "somebody is changing it: wait until that has ended, then deploy again"
+	}
+	return "mend it in the CloudFormation console, then deploy again"
 }
 
 // describe gives the stack, nil when there is none.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -187,8 +188,11 @@ func TestFindSaysWhatToDoWithAStackInTrouble(t *testing.T) {
 		types.StackStatusUpdateComplete:       "installed",
 		types.StackStatusRollbackComplete:     "removed",
 		types.StackStatusReviewInProgress:     "none",
-		types.StackStatusUpdateInProgress:     "stack firebreak is UPDATE_IN_PROGRESS: wait for it",
-		types.StackStatusUpdateRollbackFailed: "stack firebreak is UPDATE_ROLLBACK_FAILED: wait for it, or mend it",
+		types.StackStatusUpdateInProgress:     "stack firebreak is UPDATE_IN_PROGRESS: somebody is changing it: wait",
+		types.StackStatusUpdateRollbackFailed: "stack firebreak is UPDATE_ROLLBACK_FAILED: .* continue-update-rollback --stack-name firebreak,",
+		types.StackStatusRollbackFailed:       "stack firebreak is ROLLBACK_FAILED: .* --no-deletion-protection-enabled.* delete-stack --stack-name firebreak,",
+		types.StackStatusDeleteFailed:         "stack firebreak is DELETE_FAILED: .* delete-stack --stack-name firebreak,",
+		types.StackStatusUpdateFailed:         "stack firebreak is UPDATE_FAILED: .* rollback-stack --stack-name firebreak,",
 	} {
 		f := &former{stack: &types.Stack{StackStatus: status, Parameters: []types.Parameter{{ParameterKey: aws.String("K"), ParameterValue: aws.String("v")}}}}
 		s, _ := of(f)
@@ -202,9 +206,19 @@ func TestFindSaysWhatToDoWithAStackInTrouble(t *testing.T) {
 		case len(f.calls) > 0:
 			got = "removed"
 		}
-		if !strings.HasPrefix(got, want) {
+		if !regexp.MustCompile("^" + want).MatchString(got) {
 			t.Errorf("%s: %s", status, got)
 		}
+	}
+}
+
+// A plan removes nothing, not even what is left of a first try that failed.
+func TestAPlanLeavesAFailedFirstTryWhereItIs(t *testing.T) {
+	f := &former{stack: &types.Stack{StackStatus: types.StackStatusRollbackComplete}}
+	s, _ := of(f)
+	s.plan = true
+	if _, err := s.find(t.Context()); err == nil || !strings.Contains(err.Error(), "delete-stack --stack-name firebreak") || len(f.calls) > 0 {
+		t.Errorf("calls %v, error %v", f.calls, err)
 	}
 }
 

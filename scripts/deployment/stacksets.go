@@ -74,6 +74,9 @@ func (s *session) stackSets(ctx context.Context, args []string) error {
 			given[name] = value
 		}
 	}
+	if or(given["Recorder"], installed.parameter("Recorder")) == "yes" {
+		s.say("the recorders need Config's service-linked role in each account; where Config was never used: aws iam create-service-linked-role --aws-service-name config.amazonaws.com")
+	}
 	home := &artifacts{session: s, api: s.s3()}
 	everywhere := spread{}
 	for _, region := range strings.Split(or(given["Regions"], installed.parameter("Regions")), ",") {

@@ -92,7 +92,7 @@ func stays(part string, outputs map[string]string) []string {
 	case "forensics":
 		return []string{"evidence    bucket " + outputs["EvidenceBucket"] + ", and every snapshot", "key         " + outputs["KeyArn"], "letters     queue firebreak-forwarder-evidence"}
 	case "organization":
-		return []string{"records     bucket " + or(outputs["RecordsBucket"], "of the security account") + " and its key", "delegations and auto-enable: they are other services' now"}
+		return []string{"trail       bucket " + or(outputs["TrailBucket"], "of the security account") + " and its key", "records     bucket " + or(outputs["RecordsBucket"], "of the security account"), "delegations and auto-enable: they are other services' now"}
 	case "config":
 		return []string{"recorder    stack " + recorderStack + ", where it was made"}
 	}
