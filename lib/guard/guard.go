@@ -61,7 +61,8 @@ type Question struct {
 	Now time.Time
 }
 
-// Check asks everything, the budget last, because a yes is counted there. A nil Refusal is a yes. Errors: Unreadable, Throttled.
+// Check asks everything, the budget last, because a yes is counted there. A nil Refusal is a yes. Errors: BadInput,
+// Unreadable, Throttled.
 func Check(ctx context.Context, s ledger.Store, set setting.Guard, q Question) (*Refusal, error) {
 	meta, err := ledger.Load[ledger.Incident](ctx, s, ledger.IncidentKey(q.Request.Incident.ID))
 	if err != nil {
@@ -72,6 +73,9 @@ func Check(ctx context.Context, s ledger.Store, set setting.Guard, q Question) (
 		return nil, err
 	}
 	hub := hubAccount(q.Request.Execution.ARN)
+	if hub == "" {
+		return nil, fault.New(fault.BadInput, "the execution %q does not say in which account Firebreak is: nobody can tell what is part of it", q.Request.Execution.ARN)
+	}
 	for _, ask := range []func() *Refusal{
 		func() *Refusal { return mode(set) },
 		func() *Refusal { return planned(meta, q.Request) },
