@@ -49,6 +49,8 @@ const ProtectedTag = "firebreak:protected"
 type Question struct {
 	Request incident.Request
 	Target  incident.Target
+	// FullARN is the target's with what a plan leaves out of it, "" where that is nothing.
+	FullARN string
 	// Tags of the target, nil where the action does not read them.
 	Tags map[string]string
 	// Asks is what the target's tags say to this action that a person has to decide, "" for nothing.
@@ -172,7 +174,7 @@ func self(t incident.Target, hub string) *Refusal {
 
 func protected(set setting.Guard, q Question) *Refusal {
 	for _, pattern := range set.Protected {
-		if Match(pattern, q.Target.ARN) {
+		if Match(pattern, q.Target.ARN) || Match(pattern, q.FullARN) {
 			return &Refusal{Protected, fmt.Sprintf("%s is on the protected list (%s)", q.Target.ARN, pattern)}
 		}
 	}
