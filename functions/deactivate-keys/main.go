@@ -155,6 +155,23 @@ func (d deactivation) NeedsForce(c action.Call) string {
 	return "the key was publicly exposed: whoever copied it could use it again, so make a new one instead"
 }
 
+// FullARN is the user's, with its path.
+func (d deactivation) FullARN(ctx context.Context, c action.Call) (string, error) {
+	name, err := principal.Of(c.Target, principal.User)
+	if err != nil {
+		return "", nil // who is no user is refused when the keys are read
+	}
+	api, err := d.reads(ctx, c)
+	if err != nil {
+		return "", err
+	}
+	out, err := api.GetUser(ctx, &iam.GetUserInput{UserName: &name})
+	if err != nil {
+		return "", principal.Said(err, "read user %s", name)
+	}
+	return principal.FullARN(c.Target, out.User.Arn), nil
+}
+
 // Tags are the user's.
 func (d deactivation) Tags(ctx context.Context, c action.Call) (map[string]string, error) {
 	name, err := principal.Of(c.Target, principal.User)

@@ -77,7 +77,7 @@ func (f *fake) GetUser(_ context.Context, in *iam.GetUserInput, _ ...func(*iam.O
 	if f.gone || *in.UserName != "export" {
 		return nil, &types.NoSuchEntityException{}
 	}
-	out := &iam.GetUserOutput{User: &types.User{UserName: in.UserName}}
+	out := &iam.GetUserOutput{User: &types.User{UserName: in.UserName, Arn: aws.String(user)}}
 	for k, v := range f.tags {
 		out.User.Tags = append(out.User.Tags, types.Tag{Key: &k, Value: &v})
 	}
@@ -136,6 +136,9 @@ func TestOutcomes(t *testing.T) {
 		"protected": {
 			with: named(one), guard: func(g *setting.Guard) { g.Protected = []string{"arn:aws:iam::222222222222:user/billing/*"} },
 			want: incident.Refused, golden: "refused", keys: keys{one: on, two: on},
+		},
+		"protected by the path, which findings leave out": {
+			target: "arn:aws:iam::222222222222:user/export", guard: func(g *setting.Guard) { g.Protected = []string{user} }, want: incident.Refused, keys: keys{one: on, two: on},
 		},
 		"mode plan": {guard: func(g *setting.Guard) { g.Mode = setting.Plan }, want: incident.Planned, keys: keys{one: on, two: on}},
 	} {

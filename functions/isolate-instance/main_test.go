@@ -330,7 +330,7 @@ func TestAttackerPutsTheGroupBack(t *testing.T) {
 	}
 }
 
-// An interface that is attached while the others are being isolated is isolated too, and gets its own groups back.
+// An interface that is attached while the others are being isolated is isolated too, and gets its own groups back when a person says so.
 func TestAttackerAttachesAnInterfaceMeanwhile(t *testing.T) {
 	const eni3 = "eni-0aaaaaaaaaaaaaaa3"
 	w := newWorld(t)
@@ -346,8 +346,12 @@ func TestAttackerAttachesAnInterfaceMeanwhile(t *testing.T) {
 	if err != nil || got.Outcome != incident.Applied || len(w.isolated()) > 0 || w.ec2.Open(eni3) {
 		t.Fatalf("%+v, %v, %v", got, err, w.isolated())
 	}
-	got, err = w.do(incident.Undo)
-	if err != nil || got.Outcome != incident.Restored || !slices.Equal(w.ec2.Worn(eni3), []string{db}) {
+	if got, err = w.do(incident.Undo); err != nil || got.Outcome != incident.Drifted || !strings.Contains(strings.Join(got.Changes, "; "), eni3+"/groups: somebody else changed it") {
+		t.Errorf("%+v, %v", got, err)
+	}
+	forced := request(incident.Undo)
+	forced.Force = true
+	if got, err = w.run(t.Context(), forced); err != nil || got.Outcome != incident.Restored || !slices.Equal(w.ec2.Worn(eni3), []string{db}) {
 		t.Errorf("%+v, %v, wears %v", got, err, w.ec2.Worn(eni3))
 	}
 }

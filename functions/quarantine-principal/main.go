@@ -210,6 +210,30 @@ func (q quarantine) Tags(ctx context.Context, c action.Call) (map[string]string,
 	return principal.Tags(list), err
 }
 
+// FullARN is the principal's, with its path.
+func (q quarantine) FullARN(ctx context.Context, c action.Call) (string, error) {
+	w, err := whoIs(c)
+	if err != nil {
+		return "", err
+	}
+	api, err := q.reads(ctx, c)
+	if err != nil {
+		return "", err
+	}
+	if w.kind == principal.User {
+		out, err := api.GetUser(ctx, &iam.GetUserInput{UserName: &w.name})
+		if err != nil {
+			return "", principal.Said(err, "read user %s", w.name)
+		}
+		return principal.FullARN(c.Target, out.User.Arn), nil
+	}
+	out, err := api.GetRole(ctx, &iam.GetRoleInput{RoleName: &w.name})
+	if err != nil {
+		return "", principal.Said(err, "read role %s", w.name)
+	}
+	return principal.FullARN(c.Target, out.Role.Arn), nil
+}
+
 // Shared counts the instances that run with a role in the finding's region.
 func (q quarantine) Shared(ctx context.Context, c action.Call) (int, error) {
 	w, err := whoIs(c)

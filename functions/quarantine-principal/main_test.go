@@ -91,11 +91,11 @@ func (f *fake) list() (out []types.Tag) {
 }
 
 func (f *fake) GetUser(_ context.Context, in *iam.GetUserInput, _ ...func(*iam.Options)) (*iam.GetUserOutput, error) {
-	return &iam.GetUserOutput{User: &types.User{UserName: in.UserName, Tags: f.list()}}, f.look("GetUser", *in.UserName)
+	return &iam.GetUserOutput{User: &types.User{UserName: in.UserName, Arn: aws.String("arn:aws:iam::222222222222:user" + f.path + *in.UserName), Tags: f.list()}}, f.look("GetUser", *in.UserName)
 }
 
 func (f *fake) GetRole(_ context.Context, in *iam.GetRoleInput, _ ...func(*iam.Options)) (*iam.GetRoleOutput, error) {
-	return &iam.GetRoleOutput{Role: &types.Role{RoleName: in.RoleName, Path: &f.path, Tags: f.list()}}, f.look("GetRole", *in.RoleName)
+	return &iam.GetRoleOutput{Role: &types.Role{RoleName: in.RoleName, Path: &f.path, Arn: aws.String("arn:aws:iam::222222222222:role" + f.path + *in.RoleName), Tags: f.list()}}, f.look("GetRole", *in.RoleName)
 }
 
 func (f *fake) document(name string) (*string, error) {
@@ -339,8 +339,16 @@ func TestOutcomes(t *testing.T) {
 		"shared":           {target: web, set: func(f *fake) { f.instances = 6 }, want: incident.Refused, golden: "refused"},
 		"ours":             {target: "arn:aws:iam::222222222222:role/SecurityRemediationRole-Read", want: incident.Refused, reason: "part of Firebreak"},
 		"protected by tag": {set: func(f *fake) { f.tags = map[string]string{"firebreak:protected": "true"} }, want: incident.Refused},
-		"mode plan":        {guard: func(g *setting.Guard) { g.Mode = setting.Plan }, want: incident.Planned},
-		"mode off":         {guard: func(g *setting.Guard) { g.Mode = setting.Off }, want: incident.Refused},
+		"a user protected by its path": {
+			set: func(f *fake) { f.path = "/break-glass/" }, want: incident.Refused,
+			guard: func(g *setting.Guard) { g.Protected = []string{"arn:aws:iam::222222222222:user/break-glass/*"} },
+		},
+		"a role protected by its path": {
+			target: web, set: func(f *fake) { f.path = "/break-glass/" }, want: incident.Refused,
+			guard: func(g *setting.Guard) { g.Protected = []string{"arn:aws:iam::222222222222:role/break-glass/*"} },
+		},
+		"mode plan": {guard: func(g *setting.Guard) { g.Mode = setting.Plan }, want: incident.Planned},
+		"mode off":  {guard: func(g *setting.Guard) { g.Mode = setting.Off }, want: incident.Refused},
 		"detached once": {
 			set: func(f *fake) {
 				f.After = func(string) {

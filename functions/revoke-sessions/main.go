@@ -159,6 +159,23 @@ func (r revocation) Tags(ctx context.Context, c action.Call) (map[string]string,
 	return principal.Tags(got.Role.Tags), nil
 }
 
+// FullARN is the role's, with its path.
+func (r revocation) FullARN(ctx context.Context, c action.Call) (string, error) {
+	name, err := principal.Of(c.Target, principal.Role)
+	if err != nil {
+		return "", err
+	}
+	api, err := r.reads(ctx, c)
+	if err != nil {
+		return "", err
+	}
+	got, err := api.GetRole(ctx, &iam.GetRoleInput{RoleName: &name})
+	if err != nil {
+		return "", principal.Said(err, "read role %s", name)
+	}
+	return principal.FullARN(c.Target, got.Role.Arn), nil
+}
+
 // Shared counts the instances that run with the role in the finding's region.
 func (r revocation) Shared(ctx context.Context, c action.Call) (int, error) {
 	name, err := principal.Of(c.Target, principal.Role)

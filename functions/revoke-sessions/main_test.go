@@ -60,7 +60,7 @@ func (f *fake) GetRole(_ context.Context, in *iam.GetRoleInput, _ ...func(*iam.O
 	if err := f.call("GetRole"); err != nil {
 		return nil, err
 	}
-	out := &iam.GetRoleOutput{Role: &types.Role{RoleName: in.RoleName, Path: &f.path}}
+	out := &iam.GetRoleOutput{Role: &types.Role{RoleName: in.RoleName, Path: &f.path, Arn: aws.String("arn:aws:iam::222222222222:role" + f.path + *in.RoleName)}}
 	for k, v := range f.tags {
 		out.Role.Tags = append(out.Role.Tags, types.Tag{Key: &k, Value: &v})
 	}
@@ -159,8 +159,12 @@ func TestOutcomes(t *testing.T) {
 		"denied to look":   {role: func(f *fake) { f.denied = "GetRolePolicy" }, fault: fault.Denied},
 		"protected by tag": {role: func(f *fake) { f.tags = map[string]string{"firebreak:protected": "true"} }, want: incident.Refused},
 		"shared":           {role: func(f *fake) { f.instances = 7 }, want: incident.Refused, golden: "refused"},
-		"mode plan":        {guard: func(g *setting.Guard) { g.Mode = setting.Plan }, want: incident.Planned, golden: "planned"},
-		"mode off":         {guard: func(g *setting.Guard) { g.Mode = setting.Off }, want: incident.Refused},
+		"protected by its path, which findings leave out": {
+			role: func(f *fake) { f.path = "/break-glass/" }, want: incident.Refused,
+			guard: func(g *setting.Guard) { g.Protected = []string{"arn:aws:iam::222222222222:role/break-glass/*"} },
+		},
+		"mode plan": {guard: func(g *setting.Guard) { g.Mode = setting.Plan }, want: incident.Planned, golden: "planned"},
+		"mode off":  {guard: func(g *setting.Guard) { g.Mode = setting.Off }, want: incident.Refused},
 		"service-linked": {
 			role: func(f *fake) { f.path = "/aws-service-role/autoscaling.amazonaws.com/" }, want: incident.Refused,
 		},

@@ -87,6 +87,12 @@ type Tagger interface {
 	Tags(ctx context.Context, c Call) (map[string]string, error)
 }
 
+// Named is an action whose target's ARN in a plan may be shorter than what people know it by: IAM users and roles stand in plans without
+// their path. FullARN gives the ARN that the protected list may name. Errors: ErrGone.
+type Named interface {
+	FullARN(ctx context.Context, c Call) (string, error)
+}
+
 // Asker is a Tagger whose target's tags may say something that a person has to decide; an empty answer means no.
 type Asker interface {
 	Asks(c Call, tags map[string]string) string

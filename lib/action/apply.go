@@ -91,7 +91,7 @@ func (r *run) intent(ctx context.Context, c Containment, now State) (State, erro
 	return c.Intent(r.call, now)
 }
 
-// join adds the incident to a containment that stands already, or takes down one that others made.
+// join adds the incident to a containment that stands already, or records one that somebody else made.
 func (r *run) join(ctx context.Context, c Containment, now State) error {
 	stays, err := r.stays(ctx, c)
 	if err != nil {
@@ -150,16 +150,19 @@ func (r *run) merge(now, intent State, irreversible bool) {
 	h.Holders[r.req.Incident.ID] = with(r.call.With)
 }
 
-// grow keeps how parts stood that the resource did not have when it was first observed, for instance an interface.
-func (r *run) grow(now State) {
+// grow keeps how parts stood that the resource did not have when it was first observed, for instance an interface, and gives their fields.
+func (r *run) grow(now State) []string {
 	h := &r.hold.Value
 	h.Before = over(h.Before, nil)
-	for f, v := range now {
+	var added []string
+	for _, f := range fields(now) {
 		_, known := h.Before[f]
 		if _, made := h.Intent[f]; !known && !made {
-			h.Before[f] = v
+			h.Before[f] = now[f]
+			added = append(added, f)
 		}
 	}
+	return added
 }
 
 // intend lays what is intended now over what was intended before, of which any may stand after a crash, and tells whether that is news.
@@ -190,6 +193,7 @@ func (r *run) ours(f, v string) bool {
 
 // contain applies until the resource has been read back as contained and has stayed so, and gives what was read last.
 func (r *run) contain(ctx context.Context, c Containment, now, intent State) (State, error) {
+	_, irreversible := c.(Irreversible)
 	for round := range rounds {
 		if err := r.goOn(ctx, round); err != nil {
 			return nil, err
@@ -213,8 +217,10 @@ func (r *run) contain(ctx context.Context, c Containment, now, intent State) (St
 		if err != nil {
 			return nil, err
 		}
-		// A crash after the next change must know it as ours, and what appeared meanwhile as what was before.
-		r.grow(now)
+		// A crash after the next change must know it as ours, and what somebody added meanwhile as theirs.
+		if added := r.grow(now); !irreversible {
+			r.hold.Value.Foreign = append(r.hold.Value.Foreign, added...)
+		}
 		if err := r.instead(ctx, intent); err != nil {
 			return nil, err
 		}

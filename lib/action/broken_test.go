@@ -74,8 +74,8 @@ func TestWhatBrokenRunsLeftIsNobodyElses(t *testing.T) {
 	}
 }
 
-// A part that appears while the rest is being contained is contained too, and given back with the rest.
-func TestAPartThatAppearsMeanwhileIsGivenBack(t *testing.T) {
+// A part that somebody adds while the rest is being contained is contained too, and given back by a person's force only.
+func TestAPartThatSomebodyAddsMeanwhileIsGivenBackByForce(t *testing.T) {
 	w := newWorld(t, &door{state: State{"a": "open"}})
 	w.door.meddle = func(s State) {
 		if _, there := s["b"]; !there {
@@ -83,10 +83,14 @@ func TestAPartThatAppearsMeanwhileIsGivenBack(t *testing.T) {
 		}
 	}
 	got := w.must(request(incident.Apply, "INC-A", first), incident.Applied)
-	if strings.Join(got.Changes, "; ") != "a: open -> shut; b: ajar -> shut" {
+	if strings.Join(got.Changes, "; ") != "a: open -> shut; b: ajar -> shut; changed by somebody else meanwhile, kept as found: b" {
 		t.Errorf("changes %q", got.Changes)
 	}
-	w.must(request(incident.Undo, "INC-A", first), incident.Restored)
+	w.must(request(incident.Undo, "INC-A", first), incident.Drifted)
+	w.state(State{"a": "shut", "b": "shut"})
+	forced := request(incident.Undo, "INC-A", first)
+	forced.Force = true
+	w.must(forced, incident.Restored)
 	w.state(State{"a": "open", "b": "ajar"})
 }
 

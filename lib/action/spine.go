@@ -172,6 +172,11 @@ func (r *run) ask(ctx context.Context, act any) (bool, error) {
 				q.Asks = a.Asks(r.call, q.Tags)
 			}
 		}
+		if n, ok := act.(Named); ok {
+			if q.FullARN, err = n.FullARN(ctx, r.call); err != nil {
+				return false, fmt.Errorf("read the full ARN: %w", err)
+			}
+		}
 		if sh, ok := act.(Sharer); ok {
 			if q.Shared, err = sh.Shared(ctx, r.call); err != nil {
 				return false, fmt.Errorf("count what uses it: %w", err)

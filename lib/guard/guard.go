@@ -49,6 +49,8 @@ const ProtectedTag = "firebreak:protected"
 type Question struct {
 	Request incident.Request
 	Target  incident.Target
+	// FullARN is the target's with what a plan leaves out of it, "" where that is nothing.
+	FullARN string
 	// Tags of the target, nil where the action does not read them.
 	Tags map[string]string
 	// Asks is what the target's tags say to this action that a person has to decide, "" for nothing.
@@ -61,7 +63,8 @@ type Question struct {
 	Now time.Time
 }
 
-// Check asks everything, the budget last, because a yes is counted there. A nil Refusal is a yes. Errors: Unreadable, Throttled.
+// Check asks everything, the budget last, because a yes is counted there. A nil Refusal is a yes. Errors: BadInput,
+// Unreadable, Throttled.
 func Check(ctx context.Context, s ledger.Store, set setting.Guard, q Question) (*Refusal, error) {
 	meta, err := ledger.Load[ledger.Incident](ctx, s, ledger.IncidentKey(q.Request.Incident.ID))
 	if err != nil {
@@ -72,6 +75,9 @@ func Check(ctx context.Context, s ledger.Store, set setting.Guard, q Question) (
 		return nil, err
 	}
 	hub := hubAccount(q.Request.Execution.ARN)
+	if hub == "" {
+		return nil, fault.New(fault.BadInput, "the execution %q does not say in which account Firebreak is: nobody can tell what is part of it", q.Request.Execution.ARN)
+	}
 	for _, ask := range []func() *Refusal{
 		func() *Refusal { return mode(set) },
 		func() *Refusal { return planned(meta, q.Request) },
@@ -168,7 +174,7 @@ func self(t incident.Target, hub string) *Refusal {
 
 func protected(set setting.Guard, q Question) *Refusal {
 	for _, pattern := range set.Protected {
-		if Match(pattern, q.Target.ARN) {
+		if Match(pattern, q.Target.ARN) || Match(pattern, q.FullARN) {
 			return &Refusal{Protected, fmt.Sprintf("%s is on the protected list (%s)", q.Target.ARN, pattern)}
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"firebreak/lib/fault"
 	"firebreak/lib/incident"
 	"firebreak/lib/ledger"
 	"firebreak/lib/setting"
@@ -170,6 +171,18 @@ func TestTheBudgetIsExactAtAnyConcurrency(t *testing.T) {
 	}
 	if got := count(); got != 20 {
 		t.Errorf("CRITICAL findings bring it to %d, want 20", got)
+	}
+}
+
+// Without the hub's account nobody can tell what is part of Firebreak.
+func TestAnExecutionOfNoAccountIsNoExecution(t *testing.T) {
+	for _, execution := range []string{"x", "arn:aws:states:us-east-1::execution:firebreak-respond:x"} {
+		mem := ledger.NewMemory()
+		q := question(t, mem, instance(1), incident.High)
+		q.Request.Execution.ARN = execution
+		if no, err := Check(t.Context(), mem, acting(), q); !fault.Is(err, fault.BadInput) {
+			t.Errorf("%q: %v, %v", execution, no, err)
+		}
 	}
 }
 

@@ -15,6 +15,8 @@ import (
 	"firebreak/functions"
 	"firebreak/lib/finding"
 	"firebreak/lib/incident"
+
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
 )
 
 // Book is a playbook that was read and checked.
@@ -435,6 +437,9 @@ func (s step) aim(r finding.Resource, f finding.Finding) (incident.Step, error) 
 			return made, fmt.Errorf("%s needs a key, and %q is none", s.Action, r.ID)
 		}
 	}
+	if s.Target == aKey || s.Target == aUser || s.Target == aRole {
+		made.Target = pathless(made.Target)
+	}
 	switch {
 	case made.Target == "":
 		return made, fmt.Errorf("%s needs %s, and %q is none that can be told for certain", s.Action, s.Target.one(), r.ID)
@@ -451,6 +456,18 @@ func (s step) aim(r finding.Resource, f finding.Finding) (incident.Step, error) 
 		made = with(made, "keyId", key)
 	}
 	return made, nil
+}
+
+// pathless takes the path off the ARN of an IAM user or role. Some sources name principals with it and some without, and names are unique
+// without: what two findings contain must be one resource with one hold.
+func pathless(target string) string {
+	a, err := arn.Parse(target)
+	kind, rest, _ := strings.Cut(a.Resource, "/")
+	if err != nil || a.Service != "iam" || kind != "user" && kind != "role" {
+		return target
+	}
+	a.Resource = kind + "/" + rest[strings.LastIndex(rest, "/")+1:]
+	return a.String()
 }
 
 // takesKeys tells whether the action is about single keys of its target.

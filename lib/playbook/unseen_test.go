@@ -246,7 +246,8 @@ func unseen(t *testing.T) []struct{ name, want, says, in string } {
 
 	// Who: the principal.
 	of("user key", keys, "", key)
-	of("user with a path", strings.ReplaceAll(keys, "user/bob", "user/ops/team/bob"), "", key, "k.userName", "ops/team/bob")
+	of("user with a path, which other findings leave out", keys, "", key, "k.userName", "ops/team/bob")
+	of("user as an ARN with a path", keys, "", key, "k.userName", "arn:aws:iam::222222222222:user/ops/team/bob")
 	of("user as an ARN", keys, "", key, "k.userName", "arn:aws:iam::222222222222:user/bob")
 	of("user of another account", "notify", "another account", key, "k.userName", "arn:aws:iam::333333333333:user/bob")
 	of("user named with a wildcard", "notify", "user name", key, "k.userName", "bob*")

@@ -2,6 +2,7 @@
 package principal
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -49,6 +50,9 @@ func Looking(t incident.Target) []string {
 	}
 	return out
 }
+
+// FullARN is a target's as IAM knows it: with its path. IAM always says it; where it does not, the target's own stands.
+func FullARN(t incident.Target, said *string) string { return cmp.Or(aws.ToString(said), t.ARN) }
 
 // Tags are those of a principal by their keys.
 func Tags(list []types.Tag) map[string]string {
