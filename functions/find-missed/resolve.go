@@ -162,15 +162,11 @@ func (p *pass) ask(ctx context.Context, at place, list []open) {
 	}
 }
 
-// settle closes an incident whose finding its source has resolved. It counts as closed from the moment that the source speaks of, so
-// that whatever the source sees after it opens the incident again, also when that is on its way already.
+// settle closes an incident whose finding its source has resolved. It counts as closed from when the finding was last seen, so that
+// whatever is seen after that opens the incident again, also when that is on its way already.
 func (p *pass) settle(ctx context.Context, in ledger.Incident, one finding.Finding) error {
-	why, moment := one.Idle(), one.LastSeen
-	if one.Updated.After(moment) {
-		moment = one.Updated
-	}
-	// A copy that was seen later than what the source tells is not answered by it.
-	if why == "" || one.Sample || one.Doubt != "" || moment.Before(in.LastSeen) {
+	why := one.Idle()
+	if why == "" || one.Sample || one.Doubt != "" {
 		return nil
 	}
 	meta, err := ledger.Load[ledger.Incident](ctx, p.store, ledger.IncidentKey(in.ID))
@@ -178,19 +174,24 @@ func (p *pass) settle(ctx context.Context, in ledger.Incident, one finding.Findi
 		return err
 	}
 	m, now := meta.Value, p.now()
-	if m.Status != incident.Open && m.Status != incident.Contained || m.Episode != in.Episode || moment.Before(m.LastSeen) {
+	// A copy that was seen later than what the source tells is not answered by it.
+	if m.Status != incident.Open && m.Status != incident.Contained || m.Episode != in.Episode || one.LastSeen.Before(m.LastSeen) && one.Updated.Before(m.LastSeen) {
 		return nil
 	}
 	held, err := p.closing.Held(ctx, p.store, m, now)
 	if err != nil {
 		return err
 	}
-	if moment.After(now) {
-		moment = now
+	last := one.LastSeen
+	if m.LastSeen.After(last) {
+		last = m.LastSeen
+	}
+	if last.After(now) {
+		last = now
 	}
 	slog.InfoContext(ctx, "close", "incident", m.ID, "episode", m.Episode, "status", m.Status, "reason", why)
 	event := ledger.Event{Time: now, State: "FindMissed", Who: "find-missed", What: "resolved at its source: " + why, Why: "the source has resolved the finding"}
-	if err := closure.Close(ctx, p.store, meta, moment, held, event); err != nil {
+	if err := closure.Close(ctx, p.store, meta, last, held, event); err != nil {
 		return err
 	}
 	p.report.Resolved.Closed++

@@ -135,6 +135,28 @@ func TestWhatItsSourceHasResolvedIsClosed(t *testing.T) {
 	}
 }
 
+// What was seen after the last time that the closed incident knows of opens it again, also where GuardDuty wrote of both later.
+func TestWhatWasSeenBeforeTheClosingAndToldAfterIt(t *testing.T) {
+	w := newWorld(t, clinic)
+	seen := func(f gdtypes.Finding, last, updated time.Time) gdtypes.Finding {
+		service := *f.Service
+		service.EventLastSeen, f.UpdatedAt = aws.String(last.Format(time.RFC3339)), aws.String(updated.Format(time.RFC3339))
+		f.Service = &service
+		return f
+	}
+	first := seen(mining(t, clinic, 1, lately()), noon.Add(-time.Hour), lately())
+	w.threats[at] = []gdtypes.Finding{archived(first)}
+	id := w.stands(minedEvent(t, first))
+	w.run(0)
+	if m := w.meta(id).Value; m.Status != incident.Closed {
+		t.Fatal(m.Status)
+	}
+	w.threats[at] = []gdtypes.Finding{seen(first, noon.Add(-50*time.Minute), noon.Add(-20*time.Minute))}
+	if c := w.run(time.Hour).Sources[guardDuty]; c.Renewed != 1 {
+		t.Errorf("%+v", c)
+	}
+}
+
 // Whatever stands in the way leaves the incident as it is.
 func TestWhatIsNotClosedThoughASourceSaysSo(t *testing.T) {
 	for name, c := range map[string]struct {
