@@ -91,8 +91,10 @@ func TestStorageIsRecoverableAndEncrypted(t *testing.T) {
 			}
 		}
 	}
-	if got := text(at(read(t, "notify.yaml").resource(t, "SecurityTopic").property(), "KmsMasterKeyId")); got != "!Ref KeyArn" {
-		t.Errorf("the security topic is encrypted by %q", got)
+	for _, id := range []string{"SecurityTopic", "ApproversTopic"} {
+		if got := text(at(read(t, "notify.yaml").resource(t, id).property(), "KmsMasterKeyId")); got != "!Ref KeyArn" {
+			t.Errorf("%s is encrypted by %q", id, got)
+		}
 	}
 	index := storage.resource(t, "Ledger").property("GlobalSecondaryIndexes").Content[0]
 	if text(at(index, "IndexName")) != "open" || text(at(index, "Projection", "ProjectionType")) != "ALL" {

@@ -4,7 +4,7 @@
 // The second time a person sends a form, or a person decides who has decided, nothing changes and the page says so. What is
 // recorded and not delivered, the sweep delivers.
 //
-// It has no undo: a decision stays on record. Until the destroying step runs, cancelling the incident's request ends it.
+// It has no undo: a decision stays on record. Until it is delivered, cancelling the request ends it.
 package main
 
 import (

@@ -45,7 +45,7 @@ Whoever changes the list while something waits to be destroyed does not decide a
 // The setting and the topic that the templates make.
 const (
 	approversSetting = "/firebreak/approvers"
-	topic            = "firebreak-security"
+	topic            = "firebreak-approvers"
 	settingLimit     = 4096 // of a standard SSM parameter, in bytes
 )
 
