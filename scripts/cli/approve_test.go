@@ -195,7 +195,7 @@ func TestCancel(t *testing.T) {
 		t.Errorf("%s", &w.out)
 	}
 	if _, err := ledger.Update(t.Context(), w.store, approval.Key(id, 1), func(it *ledger.Item[approval.Approval]) error {
-		it.Value.Status = approval.StatusApproved
+		it.Value.Status, it.Value.Delivered = approval.StatusApproved, now
 		return nil
 	}); err != nil {
 		t.Fatal(err)
