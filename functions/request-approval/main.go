@@ -57,7 +57,7 @@ type address struct{ topic, approvers, key, api string }
 
 func newHandler(store ledger.Store, inst *setting.Installation, api calls, at address, now func() time.Time) handler {
 	return handler{store: store, inst: inst, api: api, now: now, ask: channel.Invitations{
-		Store: store, Topic: channel.NewTopic(api, at.topic), Personal: channel.NewTopic(api, at.approvers), Slack: channel.NewSlack(api, now), Keys: approval.NewKeys(api, at.key), API: at.api, Now: now,
+		Store: store, Topic: channel.NewTopic(api, at.topic), Personal: channel.NewTopic(api, at.approvers), Slack: channel.NewSlack(api, now), Keys: approval.NewKeys(api, at.key, now), API: at.api, Now: now,
 	}}
 }
 

@@ -192,7 +192,7 @@ func main() {
 		store: b.Store(), machines: api, functions: lambda.NewFromConfig(b.AWS), now: now, topic: topic, inst: b.Installation(),
 		courier: approval.Courier{Store: b.Store(), API: api, Machine: b.Env("MACHINE"), Now: now},
 		ask: channel.Invitations{
-			Store: b.Store(), Topic: topic, Personal: channel.NewTopic(publisher, b.Env("APPROVERS")), Slack: channel.NewSlack(secrets, now), Keys: approval.NewKeys(secrets, b.Env("LINK_KEY")), API: b.Env("API"), Now: now,
+			Store: b.Store(), Topic: topic, Personal: channel.NewTopic(publisher, b.Env("APPROVERS")), Slack: channel.NewSlack(secrets, now), Keys: approval.NewKeys(secrets, b.Env("LINK_KEY"), now), API: b.Env("API"), Now: now,
 		},
 	}
 	boot.Start(s.handle)

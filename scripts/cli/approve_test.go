@@ -294,4 +294,8 @@ func TestRotate(t *testing.T) {
 	if code := w.run("approvers", "rotate"); code != 0 || w.desk.secret == kept {
 		t.Errorf("%s", &w.err)
 	}
+	kept = w.desk.secret
+	if code := w.run("approvers", "rotate", "--leaked"); code != 0 || w.desk.secret == kept || strings.Contains(w.desk.secret, "previous") {
+		t.Errorf("%s, %s", &w.err, &w.out)
+	}
 }
