@@ -91,8 +91,14 @@ func TestStorageIsRecoverableAndEncrypted(t *testing.T) {
 			}
 		}
 	}
-	if got := text(at(read(t, "notify.yaml").resource(t, "SecurityTopic").property(), "KmsMasterKeyId")); got != "!Ref KeyArn" {
-		t.Errorf("the security topic is encrypted by %q", got)
+	for _, id := range []string{"SecurityTopic", "ApproversTopic"} {
+		if got := text(at(read(t, "notify.yaml").resource(t, id).property(), "KmsMasterKeyId")); got != "!Ref KeyArn" {
+			t.Errorf("%s is encrypted by %q", id, got)
+		}
+		// SNS's own policy lets everybody in the account publish and subscribe.
+		if got := text(read(t, "notify.yaml").resource(t, id+"Policy").property("Topics").Content[0]); got != "!Ref "+id {
+			t.Errorf("the policy of %s is of %q", id, got)
+		}
 	}
 	index := storage.resource(t, "Ledger").property("GlobalSecondaryIndexes").Content[0]
 	if text(at(index, "IndexName")) != "open" || text(at(index, "Projection", "ProjectionType")) != "ALL" {

@@ -38,7 +38,7 @@ func given(id string) map[string]string {
 		"Active": "yes", "Members": memberID, "OrganizationId": "o-abcdefghij", "AlarmTopic": "",
 		"ManagementAccount": "999999999999", "SecurityAccount": hubID, "RootId": "r-abcd", "Detector": "yes", "SecurityHub": "yes", "Detective": "yes", "DataEvents": "all", "Fence": "yes", "FenceKeeper": "keeper",
 		"TableName": "firebreak-ledger", "TableArn": at("dynamodb", "table/firebreak-ledger"), "KeyArn": at("kms", "key/1234abcd-12ab-34cd-56ef-1234567890ab"),
-		"EvidenceBucket": "firebreak-evidence-" + hubID + "-" + region, "LinkKeyArn": at("secretsmanager", "secret:firebreak/link-key-AbCdEf"), "TopicArn": at("sns", "firebreak-security"),
+		"EvidenceBucket": "firebreak-evidence-" + hubID + "-" + region, "LinkKeyArn": at("secretsmanager", "secret:firebreak/link-key-AbCdEf"), "TopicArn": at("sns", "firebreak-security"), "ApproversTopicArn": at("sns", "firebreak-approvers"),
 		"FunctionDeadLettersArn": at("sqs", "firebreak-function-dlq"), "ActionDeadLettersArn": at("sqs", "firebreak-action-dlq"), "IncidentDeadLettersArn": at("sqs", "firebreak-incident-dlq"),
 		"DeliveryDeadLettersArn": at("sqs", "firebreak-delivery-dlq"), "ExecutionDeadLettersArn": at("sqs", "firebreak-execution-dlq"),
 		"MachineArn": at("states", "stateMachine:firebreak-respond"), "SweepFunctionArn": at("lambda", "function:firebreak-sweep"), "FindMissedFunctionArn": at("lambda", "function:firebreak-find-missed"), "WatchAccountsFunctionArn": at("lambda", "function:firebreak-watch-accounts"), "ArchiveDays": "30",

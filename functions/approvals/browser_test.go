@@ -418,7 +418,7 @@ func TestPagesInABrowser(t *testing.T) {
 			d.serve()
 			return open(d)
 		}, "Sign in to decide", "サインインして判断する"},
-		"override":         {func(d *door) string { d.overrides(); return open(d) }, "Until somebody approves it is not contained", "誰かが承認するまで封じ込められません"},
+		"override":         {func(d *door) string { d.overrides(); return open(d) }, "Can be released again: scripts/firebreak release.", "あとで解除できます"},
 		"override-expired": {func(d *door) string { d.overrides(); d.now = d.now.Add(5 * time.Hour); return open(d) }, "What was held back is not contained", "見合わせていた封じ込めは実行されません"},
 		"seen-late":        {func(d *door) string { at := "/seen/" + d.seen("alice"); d.now = d.now.Add(2 * time.Hour); return at }, "This link is too old", "このリンクの有効期間は過ぎています"},
 		"seen":             {func(d *door) string { return "/seen/" + d.seen("alice") }, "Somebody has to look after this", "対応する人が必要です"},

@@ -4,7 +4,7 @@
 // The second time a person sends a form, or a person decides who has decided, nothing changes and the page says so. What is
 // recorded and not delivered, the sweep delivers.
 //
-// It has no undo: a decision stays on record. Until the destroying step runs, cancelling the incident's request ends it.
+// It has no undo: a decision stays on record. Until it is delivered, cancelling the request ends it.
 package main
 
 import (
@@ -53,7 +53,7 @@ type address struct{ key, machine, api string }
 
 func newHandler(store ledger.Store, inst *setting.Installation, api calls, at address, now func() time.Time) handler {
 	return handler{
-		store: store, inst: inst, keys: approval.NewKeys(api, at.key), door: newSignIn(api, at.api, now), slack: channel.NewSlack(api, now), pages: []pages{newPages(english), newPages(japanese)}, now: now,
+		store: store, inst: inst, keys: approval.NewKeys(api, at.key, now), door: newSignIn(api, at.api, now), slack: channel.NewSlack(api, now), pages: []pages{newPages(english), newPages(japanese)}, now: now,
 		courier: approval.Courier{Store: store, API: api, Machine: at.machine, Now: now},
 	}
 }

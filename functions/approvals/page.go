@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"firebreak/functions"
 	"firebreak/lib/approval"
 	"firebreak/lib/channel"
 	"firebreak/lib/incident"
@@ -113,6 +114,7 @@ type standing struct {
 
 type step struct {
 	Action, Name, Target, Refusal string
+	Undo                          string // whether what is contained can be released again
 	Destroys, Changed             []string
 	Outcome                       string // what became of it, where that is known
 	Good                          bool
@@ -137,6 +139,10 @@ type field struct {
 // approval shows a request as it stands, with the form where this visitor can decide.
 func (p pages) approval(status int, v visit, who identity, in entry) (response, error) {
 	a := v.approval
+	actions, err := functions.Actions()
+	if err != nil {
+		return response{}, err
+	}
 	s := p.head(v)
 	if a.Kind == approval.KindEradicate && slices.ContainsFunc(s.Contained, func(row standing) bool { return !row.Good }) {
 		s.Text += p.text("space") + p.text("uncontained")
@@ -155,6 +161,11 @@ func (p pages) approval(status int, v visit, who identity, in entry) (response, 
 				row.Outcome = p.text("standing." + string(r.Outcome))
 			}
 			s.Text = p.text("approved.known")
+		}
+		if does, known := actions[st.Action]; known && a.Kind == approval.KindOverride && !closed(v) {
+			if row.Undo = p.text("undo"); !does.Undoable() {
+				row.Undo = p.text("undo.none", does.NoUndo)
+			}
 		}
 		for _, f := range slices.Sorted(maps.Keys(st.Identity)) {
 			row.Identity = append(row.Identity, pair{channel.Plain(f), channel.Plain(st.Identity[f])})
@@ -213,7 +224,10 @@ func (p pages) head(v visit) sheet {
 	s := p.finding(v)
 	s.Tag, s.Mood, s.Title, s.Text, s.Kind = fmt.Sprintf("%s · %d", a.Incident, a.Number), state, p.text(state+kind), p.text(state+kind+".text"), string(a.Kind)
 	s.ClockLabel, s.Expires, s.ExpiresISO, s.Left = p.text("expires"), p.clock(a.Expires), a.Expires.UTC().Format(time.RFC3339), p.left(a.Expires.Sub(v.now))
-	s.WillTitle, s.WillNote, s.Console = p.text("will."+string(a.Kind)), p.text("will."+string(a.Kind)+".note"), console(a.Execution)
+	s.WillTitle, s.Console = p.text("will."+string(a.Kind)), console(a.Execution)
+	if a.Kind == approval.KindEradicate {
+		s.WillNote = p.text("will.eradicate.note")
+	}
 	s.DecisionsTitle, s.DecisionsNone = p.text("decisions"), p.text("decisions.none")
 	if s.Title == "" {
 		s.Title = p.text(state)

@@ -32,8 +32,10 @@ const (
 	pendingLife = 10 * time.Minute
 )
 
-// pending is a sign-in that has begun: what its answer must fit, and the link to go back to.
+// pending is a sign-in that has begun: where, what its answer must fit, and the link to go back to.
 type pending struct {
+	Issuer   string `json:"issuer"`
+	Client   string `json:"client"`
 	State    string `json:"state"`
 	Nonce    string `json:"nonce"`
 	Verifier string `json:"verifier"`
@@ -109,7 +111,7 @@ func (h handler) signin(ctx context.Context, req request, p pages) (response, er
 		slog.ErrorContext(ctx, "nobody can sign in", "error", err.Error())
 		return p.message(http.StatusBadGateway, "signin.down"), nil
 	}
-	begun := pending{State: rand.Text(), Nonce: rand.Text(), Verifier: oauth2.GenerateVerifier(), Link: segment}
+	begun := pending{Issuer: set.Issuer, Client: set.ClientID, State: rand.Text(), Nonce: rand.Text(), Verifier: oauth2.GenerateVerifier(), Link: segment}
 	sealed, err := v.ring.Seal(pendingCookie, begun, v.now.Add(pendingLife))
 	if err != nil {
 		return response{}, err
@@ -157,6 +159,10 @@ func (h handler) signedIn(ctx context.Context, req request, p pages) (response, 
 		return failed("this browser has begun none, or too long ago")
 	case subtle.ConstantTimeCompare([]byte(query.Get("state")), []byte(begun.State)) != 1:
 		return failed("it answers another one")
+	case begun.Issuer != installed.SignIn.Issuer || begun.Client != installed.SignIn.ClientID:
+		return failed("it was begun with the issuer %q, which is not the installation's any more", begun.Issuer)
+	case query.Has("iss") && (len(query["iss"]) != 1 || query.Get("iss") != begun.Issuer): // RFC 9207
+		return failed("another issuer answers: %q", short(query.Get("iss")))
 	case query.Get("code") == "":
 		return failed("the issuer says %q", short(query.Get("error")))
 	}
@@ -177,6 +183,13 @@ func (h handler) signedIn(ctx context.Context, req request, p pages) (response, 
 	}
 	if subtle.ConstantTimeCompare([]byte(id.Nonce), []byte(begun.Nonce)) != 1 {
 		return failed("its token was made for another sign-in")
+	}
+	// The library leaves this to us (OpenID Connect Core 3.1.3.7, 4 and 5).
+	var party struct {
+		Authorized string `json:"azp"`
+	}
+	if err := id.Claims(&party); err != nil || party.Authorized != installed.SignIn.ClientID && (party.Authorized != "" || len(id.Audience) > 1) {
+		return failed("its token was made for another client, %q", short(party.Authorized))
 	}
 	if _, known := approval.Subject(installed, id.Subject); !known {
 		slog.WarnContext(ctx, "refused a sign-in", "why", "the subject is no approver's", "subject", short(id.Subject))

@@ -245,6 +245,8 @@ func TestSignInsThatSignNobodyIn(t *testing.T) {
 		{name: "a subject that the issuer does not know", subject: "eve", status: 403},
 		{name: "another issuer's word", before: claim("iss", "https://login.example.com"), status: 403},
 		{name: "a token for another client", before: claim("aud", "other"), status: 403},
+		{name: "a token for several clients, made for none", before: claim("aud", []string{"firebreak", "other"}), status: 403},
+		{name: "a token that another client asked for", before: claim("azp", "other"), status: 403},
 		{name: "a token that is over", before: claim("exp", 1), status: 403},
 		{name: "a token without an end", before: claim("exp", nil), status: 403},
 		{name: "a token of another sign-in", before: claim("nonce", "x"), status: 403},
@@ -278,6 +280,13 @@ func TestSignInsThatSignNobodyIn(t *testing.T) {
 			d.installed.SignIn = setting.SignIn{}
 			d.serve()
 		}, status: 403},
+		{name: "another issuer took its place meanwhile", between: func(t *testing.T, d *door, _ url.Values, _ jar) {
+			op := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { t.Errorf("the other issuer is asked: %s", r.URL.Path) }))
+			t.Cleanup(op.Close)
+			d.installed.SignIn.Issuer = op.URL
+			d.serve()
+		}, status: 403},
+		{name: "another issuer answers", between: func(_ *testing.T, _ *door, q url.Values, _ jar) { q.Set("iss", "https://login.example.com") }, status: 403},
 		{name: "the approver was removed meanwhile", between: func(_ *testing.T, d *door, _ url.Values, _ jar) {
 			d.installed.Approvers = d.installed.Approvers[1:]
 			d.serve()

@@ -42,12 +42,12 @@ type handler struct {
 }
 
 // address is where the parts of an installation are.
-type address struct{ topic, key, api string }
+type address struct{ topic, approvers, key, api string }
 
 func newHandler(store ledger.Store, inst *setting.Installation, api calls, at address, now func() time.Time) handler {
 	topic := channel.NewTopic(api, at.topic)
 	return handler{store: store, inst: inst, topic: topic, now: now, ask: channel.Invitations{
-		Store: store, Topic: topic, Slack: channel.NewSlack(api, now), Keys: approval.NewKeys(api, at.key), API: at.api, Now: now,
+		Store: store, Topic: topic, Personal: channel.NewTopic(api, at.approvers), Slack: channel.NewSlack(api, now), Keys: approval.NewKeys(api, at.key, now), API: at.api, Now: now,
 	}}
 }
 
@@ -187,5 +187,5 @@ func main() {
 		approval.SecretAPI
 		channel.Publisher
 	}{secretsmanager.NewFromConfig(b.AWS), sns.NewFromConfig(b.AWS)}
-	boot.Start(newHandler(b.Store(), b.Installation(), api, address{b.Env("TOPIC"), b.Env("LINK_KEY"), b.Env("API")}, time.Now).handle)
+	boot.Start(newHandler(b.Store(), b.Installation(), api, address{b.Env("TOPIC"), b.Env("APPROVERS"), b.Env("LINK_KEY"), b.Env("API")}, time.Now).handle)
 }

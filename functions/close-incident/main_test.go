@@ -84,7 +84,7 @@ func newWorld(t *testing.T, plan incident.Plan) *world {
 		Approvers: []setting.Approver{{ID: "alice"}, {ID: "bob"}},
 		Approval:  setting.Approval{LinkAlone: "destructive", Hours: map[string]int{"": 24}},
 	})
-	w.h = newHandler(w.mem, inst, w, address{"arn:aws:sns:us-east-1:111111111111:firebreak-security", "key", "https://api.example.com"}, func() time.Time { return start.Add(time.Minute) })
+	w.h = newHandler(w.mem, inst, w, address{"arn:aws:sns:us-east-1:111111111111:firebreak-security", "arn:aws:sns:us-east-1:111111111111:firebreak-approvers", "key", "https://api.example.com"}, func() time.Time { return start.Add(time.Minute) })
 	meta := ledger.Item[ledger.Incident]{Key: ledger.IncidentKey(id), Value: ledger.Incident{
 		ID: id, Status: incident.Open, Episode: 1, Band: incident.Critical, Owner: owner, OwnerStart: start, FirstSeen: start, Plan: plan,
 		Finding: ledger.Finding{Type: "UnauthorizedAccess:IAMUser/InstanceCredentialExfiltration.OutsideAWS", Account: "222222222222", Region: "us-east-1"},

@@ -53,11 +53,11 @@ type handler struct {
 }
 
 // address is where the parts of an installation are.
-type address struct{ topic, key, api string }
+type address struct{ topic, approvers, key, api string }
 
 func newHandler(store ledger.Store, inst *setting.Installation, api calls, at address, now func() time.Time) handler {
 	return handler{store: store, inst: inst, api: api, now: now, ask: channel.Invitations{
-		Store: store, Topic: channel.NewTopic(api, at.topic), Slack: channel.NewSlack(api, now), Keys: approval.NewKeys(api, at.key), API: at.api, Now: now,
+		Store: store, Topic: channel.NewTopic(api, at.topic), Personal: channel.NewTopic(api, at.approvers), Slack: channel.NewSlack(api, now), Keys: approval.NewKeys(api, at.key, now), API: at.api, Now: now,
 	}}
 }
 
@@ -134,5 +134,5 @@ func main() {
 		approval.SecretAPI
 		channel.Publisher
 	}{lambda.NewFromConfig(b.AWS), secretsmanager.NewFromConfig(b.AWS), sns.NewFromConfig(b.AWS)}
-	boot.Start(newHandler(b.Store(), b.Installation(), api, address{b.Env("TOPIC"), b.Env("LINK_KEY"), b.Env("API")}, time.Now).handle)
+	boot.Start(newHandler(b.Store(), b.Installation(), api, address{b.Env("TOPIC"), b.Env("APPROVERS"), b.Env("LINK_KEY"), b.Env("API")}, time.Now).handle)
 }

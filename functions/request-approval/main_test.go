@@ -126,7 +126,7 @@ func newWorld(t *testing.T) *world {
 }
 
 func (w *world) serve() {
-	w.h = newHandler(w.mem, setting.Fixed(w.inst), w, address{"arn:aws:sns:us-east-1:111111111111:firebreak-security", "key", "https://api.example.com/"}, func() time.Time { return start.Add(time.Minute) })
+	w.h = newHandler(w.mem, setting.Fixed(w.inst), w, address{"arn:aws:sns:us-east-1:111111111111:firebreak-security", "arn:aws:sns:us-east-1:111111111111:firebreak-approvers", "key", "https://api.example.com/"}, func() time.Time { return start.Add(time.Minute) })
 }
 
 func request() incident.ApprovalRequest {

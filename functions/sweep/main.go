@@ -186,12 +186,13 @@ func main() {
 	b := boot.Load()
 	api := sfn.NewFromConfig(b.AWS)
 	now := func() time.Time { return time.Now().UTC() }
-	topic, secrets := channel.NewTopic(sns.NewFromConfig(b.AWS), b.Env("TOPIC")), secretsmanager.NewFromConfig(b.AWS)
+	publisher, secrets := sns.NewFromConfig(b.AWS), secretsmanager.NewFromConfig(b.AWS)
+	topic := channel.NewTopic(publisher, b.Env("TOPIC"))
 	s := sweep{
 		store: b.Store(), machines: api, functions: lambda.NewFromConfig(b.AWS), now: now, topic: topic, inst: b.Installation(),
 		courier: approval.Courier{Store: b.Store(), API: api, Machine: b.Env("MACHINE"), Now: now},
 		ask: channel.Invitations{
-			Store: b.Store(), Topic: topic, Slack: channel.NewSlack(secrets, now), Keys: approval.NewKeys(secrets, b.Env("LINK_KEY")), API: b.Env("API"), Now: now,
+			Store: b.Store(), Topic: topic, Personal: channel.NewTopic(publisher, b.Env("APPROVERS")), Slack: channel.NewSlack(secrets, now), Keys: approval.NewKeys(secrets, b.Env("LINK_KEY"), now), API: b.Env("API"), Now: now,
 		},
 	}
 	boot.Start(s.handle)

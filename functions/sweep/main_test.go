@@ -119,7 +119,7 @@ func newWorld(t *testing.T) *world {
 	w.sweep = sweep{
 		store: store, machines: m, functions: f, now: clock, topic: people, inst: setting.Fixed(w.in),
 		courier: approval.Courier{Store: store, API: m, Machine: "arn:aws:states:us-east-1:111111111111:stateMachine:firebreak-respond", Now: clock},
-		ask:     channel.Invitations{Store: store, Topic: people, Keys: approval.FixedKeys(ring), API: "https://api.example.com", Now: clock},
+		ask:     channel.Invitations{Store: store, Topic: people, Personal: channel.NewTopic(topic, "arn:aws:sns:us-east-1:111111111111:firebreak-approvers"), Keys: approval.FixedKeys(ring), API: "https://api.example.com", Now: clock},
 	}
 	it := ledger.Item[ledger.Incident]{Key: ledger.IncidentKey("INC-A"), Value: ledger.Incident{
 		ID: "INC-A", Status: incident.Open, Episode: 1, Band: incident.Critical, Owner: first, OwnerStart: now.Add(-10 * time.Minute),

@@ -27,6 +27,9 @@ func (w *world) told() []string {
 	out := []string{}
 	for _, m := range w.topic.sent {
 		to := *m.MessageAttributes["audience"].StringValue
+		if personal := strings.HasSuffix(*m.TopicArn, ":firebreak-approvers"); personal != (to == "approver") || personal != strings.Contains(*m.Message, "https://api.example.com/") {
+			w.t.Errorf("a message for %s goes to %s:\n%s", to, *m.TopicArn, *m.Message)
+		}
 		if a, ok := m.MessageAttributes["approver"]; ok {
 			to = *a.StringValue
 		}

@@ -728,7 +728,7 @@ func (v *vault) GetSecretValue(context.Context, *secretsmanager.GetSecretValueIn
 
 func TestKeysAreKept(t *testing.T) {
 	v := &vault{err: errors.New("down")}
-	k := NewKeys(v, "secret")
+	k := NewKeys(v, "secret", func() time.Time { return now })
 	if _, err := k.Read(t.Context()); !fault.Is(err, fault.Unreadable) {
 		t.Error(err)
 	}
@@ -746,7 +746,7 @@ func TestKeysAreKept(t *testing.T) {
 // A link of the key after the next rotation is no reason to read the secret at every request.
 func TestAnUnknownKeyIsLookedUp(t *testing.T) {
 	v := &vault{secret: `{"id":"1","key":"` + strings.Repeat("k", 64) + `"}`}
-	k := NewKeys(v, "secret")
+	k := NewKeys(v, "secret", func() time.Time { return now })
 	for range 5 {
 		if r, err := k.For(t.Context(), "2"); err != nil || r.ID != "1" {
 			t.Fatal(r, err)
@@ -755,13 +755,42 @@ func TestAnUnknownKeyIsLookedUp(t *testing.T) {
 	if v.reads != 1 {
 		t.Errorf("read %d times", v.reads)
 	}
-	v.secret = `{"id":"2","key":"` + strings.Repeat("n", 64) + `","previous":{"id":"1","key":"` + strings.Repeat("k", 64) + `"}}`
+	v.secret = `{"id":"2","key":"` + strings.Repeat("n", 64) + `","previous":{"id":"1","key":"` + strings.Repeat("k", 64) + `"},"since":"` + now.Format(time.RFC3339) + `"}`
 	k.read = time.Now().Add(-time.Minute)
 	if r, err := k.For(t.Context(), "1"); err != nil || r.ID != "1" || v.reads != 1 {
 		t.Errorf("%v %v, read %d times", r, err, v.reads)
 	}
 	if r, err := k.For(t.Context(), "2"); err != nil || r.ID != "2" || v.reads != 2 {
 		t.Errorf("%v %v, read %d times", r, err, v.reads)
+	}
+}
+
+// The previous key is honoured until the last of its links has expired, and no longer.
+func TestThePreviousKeyRetires(t *testing.T) {
+	old, err := ParseRing([]byte(`{"id":"1","key":"` + strings.Repeat("k", 64) + `"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := old.Rotate(now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := Approval{Incident: id, Number: 1, Hash: "h", Expires: now.Add(160 * time.Hour)}
+	l, err := ParseLink(old.Link(a, "alice"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for after, want := range map[time.Duration]bool{0: true, 161 * time.Hour: true, 8 * 24 * time.Hour: false} {
+		r, err := NewKeys(&vault{secret: secret}, "secret", func() time.Time { return now.Add(after) }).Read(t.Context())
+		if err != nil || r.Genuine(l, a) != want {
+			t.Errorf("after %s: %v %v", after, !want, err)
+		}
+	}
+	if secret, err = Replace(now); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := ParseRing([]byte(secret)); err != nil || r.Previous != nil || r.Genuine(l, a) {
+		t.Error("a key that has become known is honoured", err)
 	}
 }
 

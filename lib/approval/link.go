@@ -39,14 +39,22 @@ func (r Ring) Rotate(now time.Time) (secret string, err error) {
 	if r.Previous != nil && now.Sub(r.Since) < linkLife {
 		return "", fault.New(fault.BadInput, "links of the key before this one may still be out: rotate again after %s", r.Since.Add(linkLife).UTC().Format(time.RFC3339))
 	}
+	return fresh(now, &r.ringKey)
+}
+
+// Replace gives a secret with a new key alone: every link, form and sign-in that another key has signed is void. For a key that has
+// become known.
+func Replace(now time.Time) (secret string, err error) { return fresh(now, nil) }
+
+func fresh(now time.Time, previous *ringKey) (string, error) {
 	key := make([]byte, 48)
 	rand.Read(key) // never fails (crypto/rand)
 	next := struct {
 		ID       string    `json:"id"`
 		Key      string    `json:"key"`
-		Previous ringKey   `json:"previous"`
+		Previous *ringKey  `json:"previous,omitempty"`
 		Since    time.Time `json:"since"`
-	}{now.UTC().Format("20060102T150405Z"), base64.RawURLEncoding.EncodeToString(key), r.ringKey, now.UTC()}
+	}{now.UTC().Format("20060102T150405Z"), base64.RawURLEncoding.EncodeToString(key), previous, now.UTC()}
 	data, err := json.Marshal(next)
 	return string(data), err
 }
@@ -259,14 +267,17 @@ type SecretAPI interface {
 type Keys struct {
 	api    SecretAPI
 	secret string
+	now    func() time.Time
 
 	mu   sync.Mutex
 	ring Ring
 	read time.Time
 }
 
-// NewKeys reads the secret of that ARN.
-func NewKeys(api SecretAPI, secret string) *Keys { return &Keys{api: api, secret: secret} }
+// NewKeys reads the secret of that ARN. now tells when the previous key is no longer honoured.
+func NewKeys(api SecretAPI, secret string, now func() time.Time) *Keys {
+	return &Keys{api: api, secret: secret, now: now}
+}
 
 // FixedKeys always gives that ring. For tests.
 func FixedKeys(r Ring) *Keys {
@@ -311,6 +322,9 @@ func (k *Keys) Read(ctx context.Context) (Ring, error) {
 	ring, err := ParseRing([]byte(aws.ToString(out.SecretString)))
 	if err != nil {
 		return Ring{}, err
+	}
+	if k.now().Sub(ring.Since) >= linkLife {
+		ring.Previous = nil // the last of its links has expired: whoever finds it now makes none
 	}
 	k.ring, k.read = ring, time.Now()
 	return ring, nil

@@ -538,6 +538,18 @@ type bug struct {
 	seed func(p *protocol)
 }
 
+// inEpisode makes the incident look as if it were in that episode.
+func inEpisode(n int) func(ledger.Record) ledger.Record {
+	return func(r ledger.Record) ledger.Record {
+		if r.SK == "META" {
+			for e := range 40 {
+				r.Data = []byte(strings.Replace(string(r.Data), fmt.Sprintf(`"episode":%d,`, e), fmt.Sprintf(`"episode":%d,`, n), 1))
+			}
+		}
+		return r
+	}
+}
+
 // hidden gives a store that hides records, or shows others.
 type hidden struct {
 	ledger.Store
@@ -704,15 +716,18 @@ var bugs = []bug{
 			if err != nil {
 				return false, err
 			}
-			c.Store = hidden{Store: c.Store, get: func(r ledger.Record) ledger.Record {
-				if r.SK == "META" {
-					for e := range 40 {
-						r.Data = []byte(strings.Replace(string(r.Data), fmt.Sprintf(`"episode":%d,`, e), fmt.Sprintf(`"episode":%d,`, it.Value.Episode), 1))
-					}
-				}
-				return r
-			}}
+			c.Store = hidden{Store: c.Store, get: inEpisode(it.Value.Episode)}
 			return c.Deliver(ctx, id, n)
+		}
+	}},
+	{"an approval that was delivered outlives its episode", func(p *protocol) {
+		p.verify = func(ctx context.Context, s ledger.Store, in setting.Installed, id string, n int, step incident.Step, identity map[string]string) (bool, error) {
+			it, err := Load(ctx, s, id, n)
+			if err != nil {
+				return false, err
+			}
+			ok, _, err := Verify(ctx, hidden{Store: s, get: inEpisode(it.Value.Episode)}, in, id, n, step, identity)
+			return ok, err
 		}
 	}},
 	{"any approval of the incident will do", func(p *protocol) {

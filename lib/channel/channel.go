@@ -34,9 +34,9 @@ type Publisher interface {
 	Publish(context.Context, *sns.PublishInput, ...func(*sns.Options)) (*sns.PublishOutput, error)
 }
 
-// Topic is the security topic. Its messages carry the attributes audience (security, approver, escalation), severity and, when they are
-// for one approver, approver: a subscription gets its own by a filter policy, {"approver": ["alice"]}, and the team's gets
-// the rest by {"audience": ["security"]}.
+// Topic is one that people subscribe to: the team's, or the approvers'. Messages carry the attributes audience (security, approver,
+// escalation), severity and, when they are for one approver, approver: each approver's subscription gets its own by a filter policy,
+// {"approver": ["alice"]}. The team's needs no filter: CloudWatch's alarms are there too, and have no attributes to filter by.
 type Topic struct {
 	api Publisher
 	arn string

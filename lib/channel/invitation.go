@@ -16,8 +16,10 @@ import (
 type Invitations struct {
 	Store ledger.Store
 	Topic *Topic
-	Slack *Slack
-	Keys  *approval.Keys
+	// Personal is where links go that are for one person: whoever subscribes to the team's topic never sees them.
+	Personal *Topic
+	Slack    *Slack
+	Keys     *approval.Keys
 	// API is the base URL of the HTTP API.
 	API string
 	Now func() time.Time
@@ -120,7 +122,11 @@ func (i Invitations) link(segment string) string {
 
 // once sends a message of that kind, and tells whether it was sent, now or before.
 func (i Invitations) once(ctx context.Context, meta ledger.Incident, kind string, m Message) bool {
-	if _, err := i.Topic.Once(ctx, i.Store, meta.ID, meta.Episode, kind, m); err != nil {
+	topic := i.Topic
+	if m.To != "" {
+		topic = i.Personal
+	}
+	if _, err := topic.Once(ctx, i.Store, meta.ID, meta.Episode, kind, m); err != nil {
 		slog.ErrorContext(ctx, "a message was not sent", "incident", meta.ID, "kind", kind, "to", m.To, "error", err.Error())
 		return false
 	}

@@ -277,6 +277,11 @@ func cancel(ctx context.Context, a *app, c *call) error {
 	}
 	if len(out) == 0 {
 		fmt.Fprintf(a.out, "nothing to cancel: no request of %s is open\n", id)
+		for _, it := range items {
+			if v := it.Value; v.Status == approval.StatusApproved {
+				fmt.Fprintf(a.out, "request %d is approved and handed to its execution already: to keep that from changing anything more, scripts/firebreak mode off\n", v.Number)
+			}
+		}
 	}
 	return nil
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 )
 
-const security = "arn:aws:sns:us-east-1:111111111111:firebreak-security"
+const personal = "arn:aws:sns:us-east-1:111111111111:firebreak-approvers"
 
 // desk is an installation's settings and topic.
 type desk struct {
@@ -67,7 +67,7 @@ func (d *desk) Unsubscribe(_ context.Context, in *sns.UnsubscribeInput, _ ...fun
 
 func (d *desk) ConfirmSubscription(_ context.Context, in *sns.ConfirmSubscriptionInput, _ ...func(*sns.Options)) (*sns.ConfirmSubscriptionOutput, error) {
 	d.confirm = in
-	d.subs[0].SubscriptionArn = aws.String(security + ":1")
+	d.subs[0].SubscriptionArn = aws.String(personal + ":1")
 	return &sns.ConfirmSubscriptionOutput{SubscriptionArn: d.subs[0].SubscriptionArn}, nil
 }
 
@@ -194,6 +194,15 @@ func TestCancel(t *testing.T) {
 	if code := w.run("cancel", id); code != 0 || !strings.Contains(w.out.String(), "nothing to cancel") {
 		t.Errorf("%s", &w.out)
 	}
+	if _, err := ledger.Update(t.Context(), w.store, approval.Key(id, 1), func(it *ledger.Item[approval.Approval]) error {
+		it.Value.Status, it.Value.Delivered = approval.StatusApproved, now
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if code := w.run("cancel", id); code != 0 || !strings.Contains(w.out.String(), "handed to its execution already") {
+		t.Errorf("%s", &w.out)
+	}
 	if code := w.run("cancel", other); code != 1 {
 		t.Errorf("%s %s", &w.out, &w.err)
 	}
@@ -209,13 +218,13 @@ func TestApprovers(t *testing.T) {
 	if alice.ID != "alice" || len(alice.Subjects) != 2 || alice.Slack != "U012AB3CD" || alice.Severities[0] != incident.Critical || !strings.HasPrefix(w.written, "/firebreak/approvers [") {
 		t.Errorf("%+v", alice)
 	}
-	if len(w.desk.asked) != 1 || w.desk.asked[0].Attributes["FilterPolicy"] != `{"approver":["alice"]}` || *w.desk.asked[0].TopicArn != security {
+	if len(w.desk.asked) != 1 || w.desk.asked[0].Attributes["FilterPolicy"] != `{"approver":["alice"]}` || *w.desk.asked[0].TopicArn != personal {
 		t.Errorf("%+v", w.desk.asked)
 	}
 	if code := w.run("approvers", "list"); code != 0 || !strings.Contains(w.out.String(), "e-mail pending; proves who it is by sign-in, Slack, command line") || !strings.Contains(w.out.String(), "nothing but the link") {
 		t.Errorf("%s", &w.out)
 	}
-	link := "https://sns.us-east-1.amazonaws.com/confirmation.html?TopicArn=" + security + "&Token=2336412f37fb&Endpoint=alice@example.com"
+	link := "https://sns.us-east-1.amazonaws.com/confirmation.html?TopicArn=" + personal + "&Token=2336412f37fb&Endpoint=alice@example.com"
 	if code := w.run("approvers", "confirm", link); code != 0 || *w.desk.confirm.AuthenticateOnUnsubscribe != "true" || *w.desk.confirm.Token != "2336412f37fb" {
 		t.Errorf("%s %s %+v", &w.out, &w.err, w.desk.confirm)
 	}
@@ -241,7 +250,7 @@ func TestApprovers(t *testing.T) {
 			t.Errorf("%v: %d %s", bad, code, &w.err)
 		}
 	}
-	if code := w.run("approvers", "confirm", strings.Replace(link, "firebreak-security", "other", 1)); code != 1 || !strings.Contains(w.err.String(), "not for") {
+	if code := w.run("approvers", "confirm", strings.Replace(link, "firebreak-approvers", "other", 1)); code != 1 || !strings.Contains(w.err.String(), "not for") {
 		t.Errorf("%s", &w.err)
 	}
 	if code := w.run("approvers", "add", "carol", "--email", "alice@example.com"); code != 1 || !strings.Contains(w.err.String(), "another filter") {
@@ -284,5 +293,9 @@ func TestRotate(t *testing.T) {
 	w.at = now.Add(9 * 24 * time.Hour)
 	if code := w.run("approvers", "rotate"); code != 0 || w.desk.secret == kept {
 		t.Errorf("%s", &w.err)
+	}
+	kept = w.desk.secret
+	if code := w.run("approvers", "rotate", "--leaked"); code != 0 || w.desk.secret == kept || strings.Contains(w.desk.secret, "previous") {
+		t.Errorf("%s, %s", &w.err, &w.out)
 	}
 }

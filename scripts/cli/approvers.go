@@ -37,6 +37,8 @@ const approversHelp = `Who may decide, and how each of them is reached.
                        confirmed here, only somebody signed in to AWS can end the subscription again; a link that a mail
                        scanner follows cannot.
   rotate               sign links with a new key from now on; links that are out stay good until they expire
+      --leaked         the key has become known: every link and sign-in is void at once, within five minutes everywhere. Who has to
+                       decide gets a new link with the reminder; Slack and the command line go on
   remove ID            take a person off the list: their links, their sessions and their approvals count no more
 
 Whoever changes the list while something waits to be destroyed does not decide about that: nobody makes a second person up.
@@ -45,7 +47,7 @@ Whoever changes the list while something waits to be destroyed does not decide a
 // The setting and the topic that the templates make.
 const (
 	approversSetting = "/firebreak/approvers"
-	topic            = "firebreak-security"
+	topic            = "firebreak-approvers"
 	settingLimit     = 4096 // of a standard SSM parameter, in bytes
 )
 
@@ -278,16 +280,22 @@ func rotateKey(ctx context.Context, a *app, c *call, k *cloud) error {
 	if err := c.none(); err != nil {
 		return err
 	}
-	ring, err := approval.NewKeys(k.secrets, linkKey).Read(ctx)
-	if err != nil {
-		return err
+	next, err := approval.Replace(a.now())
+	if !c.leaked {
+		var ring approval.Ring
+		if ring, err = approval.NewKeys(k.secrets, linkKey, a.now).Read(ctx); err == nil {
+			next, err = ring.Rotate(a.now())
+		}
 	}
-	next, err := ring.Rotate(a.now())
 	if err != nil {
 		return err
 	}
 	if _, err := k.secrets.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: aws.String(linkKey), SecretString: &next}); err != nil {
 		return fmt.Errorf("write the secret %s: %w", linkKey, err)
+	}
+	if c.leaked {
+		fmt.Fprintln(a.out, "links are signed with a new key; all that are out, and all sign-ins, are void within five minutes")
+		return nil
 	}
 	fmt.Fprintln(a.out, "links are signed with a new key, everywhere within five minutes; those that are out stay good until they expire")
 	return nil

@@ -117,7 +117,7 @@ func (w *world) run(args ...string) int {
 		}
 		return &cloud{
 			store: w.store, queues: w, machines: w, functions: w, machine: respond, where: "account 111111111111, us-east-1", who: who,
-			settings: w, topics: w, secrets: w, topic: security, inst: setting.Fixed(setting.Installed{Approvers: w.people, Approval: w.approval}),
+			settings: w, topics: w, secrets: w, topic: personal, inst: setting.Fixed(setting.Installed{Approvers: w.people, Approval: w.approval}),
 			metas: func(context.Context) ([]string, error) { return []string{id, other}, nil },
 			keep: func(_ context.Context, key string, data []byte) (string, string, error) {
 				w.kept = append(w.kept, key+" "+string(data))

@@ -75,7 +75,7 @@ type cloud struct {
 	keep func(ctx context.Context, key string, data []byte) (bucket, version string, err error)
 	// machine is the ARN of the respond machine, where its account and region, who the caller's ARN.
 	machine, where, who string
-	// topic is the ARN of the security topic.
+	// topic is the ARN of the topic that personal links go to.
 	topic string
 }
 

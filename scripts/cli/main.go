@@ -75,6 +75,8 @@ type call struct {
 	raise int
 	// yes is a flag of close.
 	yes bool
+	// leaked is a flag of approvers rotate.
+	leaked bool
 }
 
 // misuse is an error of the person who typed: it is answered with the usage.
@@ -174,6 +176,7 @@ func (c *call) parse(args []string) error {
 		fs.Func("principal", "", also(&c.person.principals))
 		fs.Func("account", "", also(&c.person.accounts))
 		fs.Func("severity", "", also(&c.person.severities))
+		fs.BoolVar(&c.leaked, "leaked", false, "")
 	case "redrive":
 		fs.BoolVar(&c.all, "all", false, "")
 		fs.StringVar(&c.queue, "queue", "", "")

@@ -25,6 +25,7 @@ import (
 	"firebreak/lib/incident"
 	"firebreak/lib/ledger"
 	"firebreak/lib/setting"
+	"firebreak/scripts/local/browser"
 	"firebreak/scripts/local/issuer"
 	"firebreak/scripts/local/scanner"
 	"firebreak/scripts/local/workspace"
@@ -372,7 +373,7 @@ func TestAnApproverLeaves(t *testing.T) {
 	running(t, i, true)
 }
 
-// While nobody can be told, the incident waits and its containment stays; told when the channel is back, people decide.
+// While nobody can be told, the incident waits and its containment stays; told when the channel is back, people decide in a browser.
 func TestTheChannelIsDown(t *testing.T) {
 	restores := []func(context.Context) error{}
 	for _, f := range []string{"request-approval", "sweep"} {
@@ -401,7 +402,17 @@ func TestTheChannelIsDown(t *testing.T) {
 		check(t, restore(t.Context()))
 	}
 	check(t, hub.Sweep(t.Context()))
-	decide(t, finding.Incident(), world.ToDestroy, "approve", i.ID, "alice", "bob")
+	links := must(hub.Links(t.Context(), finding.Incident(), world.ToDestroy, 2))(t)
+	b := must(browser.Start(t.Context()))(t)
+	t.Cleanup(func() { b.Close() })
+	pictures := filepath.Join(platform.State, "pictures")
+	check(t, os.MkdirAll(pictures, 0o755))
+	for _, who := range []string{"alice", "bob"} {
+		p := must(b.Open(t.Context(), links[who], 390, 844))(t)
+		check(t, p.Type(t.Context(), `input[name="typed-0"]`, i.ID))
+		check(t, p.Press(t.Context(), `button[value="approve"]`))
+		check(t, p.Screenshot(t.Context(), filepath.Join(pictures, "channel-down-"+who+".png")))
+	}
 	path(t, settle(t, finding), after(asked, "Eradicate", "Changed?", "CloseEradicated", "Eradicated")...)
 	running(t, i, false)
 }

@@ -49,6 +49,7 @@ const (
 	Machine  = "arn:aws:states:" + Region + ":" + HubAccount + ":stateMachine:firebreak-respond"
 	Ledger   = "firebreak-ledger"
 	Topic    = "arn:aws:sns:" + Region + ":" + HubAccount + ":firebreak-security"
+	Personal = "arn:aws:sns:" + Region + ":" + HubAccount + ":firebreak-approvers"
 	Delivery = "firebreak-delivery-dlq"
 	Actions  = "firebreak-action-dlq"
 	Incident = "firebreak-incident-dlq"
@@ -416,18 +417,22 @@ func (h *Hub) receive(ctx context.Context, url *string, name string) ([]Message,
 	}
 }
 
-// Inbox is where this person reads the notices: a queue that is subscribed to the security topic.
+// Inbox is where this person reads what the team and every approver are sent: a queue that is subscribed to both topics.
 const Inbox = "inbox"
 
 // Subscribe makes the inbox.
 func (h *Hub) Subscribe(ctx context.Context) error {
 	arn := fmt.Sprintf("arn:aws:sqs:%s:%s:%s", Region, HubAccount, Inbox)
-	policy := fmt.Sprintf(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"sns.amazonaws.com"},"Action":"sqs:SendMessage","Resource":%q,"Condition":{"ArnEquals":{"aws:SourceArn":%q}}}]}`, arn, Topic)
+	policy := fmt.Sprintf(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"sns.amazonaws.com"},"Action":"sqs:SendMessage","Resource":%q,"Condition":{"ArnEquals":{"aws:SourceArn":[%q,%q]}}}]}`, arn, Topic, Personal)
 	if _, err := h.SQS.CreateQueue(ctx, &sqs.CreateQueueInput{QueueName: aws.String(Inbox), Attributes: map[string]string{"Policy": policy}}); err != nil {
 		return err
 	}
-	_, err := h.SNS.Subscribe(ctx, &sns.SubscribeInput{TopicArn: aws.String(Topic), Protocol: aws.String("sqs"), Endpoint: &arn})
-	return err
+	for _, topic := range []string{Topic, Personal} {
+		if _, err := h.SNS.Subscribe(ctx, &sns.SubscribeInput{TopicArn: &topic, Protocol: aws.String("sqs"), Endpoint: &arn}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Notice is a message of the security topic.
