@@ -85,6 +85,12 @@ func (s *session) hub(ctx context.Context, args []string) error {
 	if *regions != "" && *members == "" {
 		return errors.New("--regions needs --members: it says where to act in them")
 	}
+	if err := errors.Join(regionList(*regions), architectureName(*arch)); err != nil {
+		return err
+	}
+	if *organization != "" && !organizationID.MatchString(*organization) {
+		return fmt.Errorf("--organization: %q is not an id of an organization (o-…)", *organization)
+	}
 	if err := s.identify(ctx); err != nil {
 		return err
 	}
@@ -230,6 +236,27 @@ func memberList(flag, list string) error {
 		seen[id] = true
 	}
 	return nil
+}
+
+// regionList says what is wrong with a list of regions: a region that is misspelt would be acted in nowhere, and nobody told.
+func regionList(list string) error {
+	if list == "" {
+		return nil
+	}
+	for _, r := range strings.Split(list, ",") {
+		if !regionName.MatchString(strings.TrimSpace(r)) {
+			return fmt.Errorf("--regions: %q is not a region", strings.TrimSpace(r))
+		}
+	}
+	return nil
+}
+
+// architectureName says what is wrong with --arch.
+func architectureName(arch string) error {
+	if slices.Contains([]string{"", "arm64", "x86_64"}, arch) {
+		return nil
+	}
+	return fmt.Errorf("--arch: %q is neither arm64 nor x86_64", arch)
 }
 
 // memberParameters gives the template's Members and Accounts for a list of accounts.

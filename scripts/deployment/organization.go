@@ -12,6 +12,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+	cf "github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 	"github.com/aws/aws-sdk-go-v2/service/detective"
 	"github.com/aws/aws-sdk-go-v2/service/guardduty"
 	gd "github.com/aws/aws-sdk-go-v2/service/guardduty/types"
@@ -37,11 +38,12 @@ as it is. Once every account has a recorder: once more with the security account
 
 What CloudFormation has no resource for is done by calls, which are listed; the rest is the stack firebreak-organization.`
 
-// services that are delegated by AWS Organizations itself; the others have a call of their own.
-var delegated = []string{"access-analyzer.amazonaws.com", "config-multiaccountsetup.amazonaws.com", "config.amazonaws.com", "member.org.stacksets.cloudformation.amazonaws.com"}
+// trusted are services that must be let into the organization before they can be delegated or used in it. Stack sets are let in by
+// CloudFormation's own call: this one is accepted for them, and deploys nothing.
+var trusted = []string{"cloudtrail.amazonaws.com", "access-analyzer.amazonaws.com", "config-multiaccountsetup.amazonaws.com", "config.amazonaws.com"}
 
-// trusted are services that must be let into the organization before they can be delegated or used in it.
-var trusted = append([]string{"cloudtrail.amazonaws.com"}, delegated...)
+// delegated are services that are delegated by AWS Organizations itself; the others have a call of their own.
+var delegated = append(slices.Clone(trusted[1:]), "member.org.stacksets.cloudformation.amazonaws.com")
 
 // plans are GuardDuty's protection plans, as in cloudformation/organization.yaml.
 var plans = []string{"S3_DATA_EVENTS", "EKS_AUDIT_LOGS", "EBS_MALWARE_PROTECTION", "RDS_LOGIN_EVENTS", "LAMBDA_NETWORK_LOGS", "RUNTIME_MONITORING"}
@@ -58,6 +60,12 @@ type organizationAPI interface {
 	ListDelegatedServicesForAccount(context.Context, *organizations.ListDelegatedServicesForAccountInput, ...func(*organizations.Options)) (*organizations.ListDelegatedServicesForAccountOutput, error)
 	RegisterDelegatedAdministrator(context.Context, *organizations.RegisterDelegatedAdministratorInput, ...func(*organizations.Options)) (*organizations.RegisterDelegatedAdministratorOutput, error)
 	EnablePolicyType(context.Context, *organizations.EnablePolicyTypeInput, ...func(*organizations.Options)) (*organizations.EnablePolicyTypeOutput, error)
+}
+
+// accessAPI are the calls on CloudFormation's place in the organization.
+type accessAPI interface {
+	DescribeOrganizationsAccess(context.Context, *cloudformation.DescribeOrganizationsAccessInput, ...func(*cloudformation.Options)) (*cloudformation.DescribeOrganizationsAccessOutput, error)
+	ActivateOrganizationsAccess(context.Context, *cloudformation.ActivateOrganizationsAccessInput, ...func(*cloudformation.Options)) (*cloudformation.ActivateOrganizationsAccessOutput, error)
 }
 
 // detectorAPI are the calls on GuardDuty.
@@ -84,6 +92,7 @@ type graphAPI interface {
 type preparation struct {
 	*session
 	organizations organizationAPI
+	access        accessAPI
 	detectors     detectorAPI
 	hubs          hubAPI
 	graphs        graphAPI
@@ -135,7 +144,7 @@ func (s *session) organization(ctx context.Context, args []string) error {
 	})
 	given := chosen(installed, choices, s.cfg.Region)
 	p := preparation{
-		session: s, organizations: organizations.NewFromConfig(s.cfg), detectors: guardduty.NewFromConfig(s.cfg), hubs: securityhub.NewFromConfig(s.cfg),
+		session: s, organizations: organizations.NewFromConfig(s.cfg), access: cloudformation.NewFromConfig(s.cfg), detectors: guardduty.NewFromConfig(s.cfg), hubs: securityhub.NewFromConfig(s.cfg),
 		graphs: detective.NewFromConfig(s.cfg), security: *security, detective: given["Detective"] == "yes", fence: given["Fence"] == "yes",
 	}
 	out, err := p.organizations.DescribeOrganization(ctx, &organizations.DescribeOrganizationInput{})
@@ -248,6 +257,16 @@ func (p preparation) delegations(ctx context.Context, root string) ([]deed, erro
 				return err
 			}})
 		}
+	}
+	sets, err := p.access.DescribeOrganizationsAccess(ctx, &cloudformation.DescribeOrganizationsAccessInput{})
+	if err != nil {
+		return nil, fmt.Errorf("look whether stack sets may deploy to the organization: %w", err)
+	}
+	if sets.Status != cf.OrganizationStatusEnabled {
+		deeds = append(deeds, deed{"let stack sets deploy to the organization's accounts", func(ctx context.Context) error {
+			_, err := p.access.ActivateOrganizationsAccess(ctx, &cloudformation.ActivateOrganizationsAccessInput{})
+			return err
+		}})
 	}
 	have, err := p.organizations.ListDelegatedServicesForAccount(ctx, &organizations.ListDelegatedServicesForAccountInput{AccountId: &p.security})
 	var none *org.AccountNotRegisteredException

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+	cf "github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 	"github.com/aws/aws-sdk-go-v2/service/detective"
 	"github.com/aws/aws-sdk-go-v2/service/guardduty"
 	gd "github.com/aws/aws-sdk-go-v2/service/guardduty/types"
@@ -28,7 +30,7 @@ type council struct {
 	organizationAPI
 	trusted, delegated []string
 	guardDuty, hub     string
-	policies           bool
+	policies, sets     bool
 	detectors          []string
 	updated            *guardduty.UpdateDetectorInput
 	everywhere         *guardduty.UpdateOrganizationConfigurationInput
@@ -74,6 +76,18 @@ func (c *council) ListRoots(context.Context, *organizations.ListRootsInput, ...f
 func (c *council) EnablePolicyType(context.Context, *organizations.EnablePolicyTypeInput, ...func(*organizations.Options)) (*organizations.EnablePolicyTypeOutput, error) {
 	c.policies = true
 	return &organizations.EnablePolicyTypeOutput{}, nil
+}
+
+func (c *council) DescribeOrganizationsAccess(context.Context, *cloudformation.DescribeOrganizationsAccessInput, ...func(*cloudformation.Options)) (*cloudformation.DescribeOrganizationsAccessOutput, error) {
+	if c.sets {
+		return &cloudformation.DescribeOrganizationsAccessOutput{Status: cf.OrganizationStatusEnabled}, nil
+	}
+	return &cloudformation.DescribeOrganizationsAccessOutput{Status: cf.OrganizationStatusDisabled}, nil
+}
+
+func (c *council) ActivateOrganizationsAccess(context.Context, *cloudformation.ActivateOrganizationsAccessInput, ...func(*cloudformation.Options)) (*cloudformation.ActivateOrganizationsAccessOutput, error) {
+	c.sets = true
+	return &cloudformation.ActivateOrganizationsAccessOutput{}, nil
 }
 
 func (c *council) ListDetectors(context.Context, *guardduty.ListDetectorsInput, ...func(*guardduty.Options)) (*guardduty.ListDetectorsOutput, error) {
@@ -126,7 +140,7 @@ func (g *graphs) EnableOrganizationAdminAccount(_ context.Context, in *detective
 func prepare(c *council, plan bool) (preparation, *bytes.Buffer) {
 	out := &bytes.Buffer{}
 	s := &session{account: "999999999999", plan: plan, out: out, log: io.Discard, begun: time.Now(), cfg: aws.Config{Region: "us-east-1"}}
-	return preparation{session: s, organizations: c, detectors: c, hubs: hubs{c}, graphs: &graphs{}, security: security, detective: true, fence: true}, out
+	return preparation{session: s, organizations: c, access: c, detectors: c, hubs: hubs{c}, graphs: &graphs{}, security: security, detective: true, fence: true}, out
 }
 
 // What is not delegated yet is, once; a plan says it and does nothing.
@@ -137,15 +151,15 @@ func TestServicesAreDelegatedOnce(t *testing.T) {
 	if err == nil {
 		err = planned.perform(t.Context(), deeds)
 	}
-	if err != nil || len(c.delegated) > 0 || c.guardDuty != "" || c.policies || strings.Count(out.String(), "call     ") != len(deeds) {
+	if err != nil || len(c.delegated) > 0 || c.guardDuty != "" || c.policies || c.sets || strings.Count(out.String(), "call     ") != len(deeds) {
 		t.Errorf("planned: %v, %+v\n%s", err, c, out)
 	}
 	p, _ := prepare(c, false)
 	if err := p.perform(t.Context(), deeds); err != nil {
 		t.Fatal(err)
 	}
-	want := &council{trusted: append([]string{"config.amazonaws.com"}, "cloudtrail.amazonaws.com", delegated[0], delegated[1], delegated[3]), delegated: delegated, guardDuty: security, policies: true}
-	if diff := cmp.Diff([]any{want.trusted, want.delegated, want.guardDuty, want.policies}, []any{c.trusted, c.delegated, c.guardDuty, c.policies}); diff != "" {
+	want := &council{trusted: append([]string{"config.amazonaws.com"}, "cloudtrail.amazonaws.com", delegated[0], delegated[1]), delegated: delegated, guardDuty: security, policies: true, sets: true}
+	if diff := cmp.Diff([]any{want.trusted, want.delegated, want.guardDuty, want.policies, want.sets}, []any{c.trusted, c.delegated, c.guardDuty, c.policies, c.sets}); diff != "" {
 		t.Error(diff)
 	}
 	c.hub = security

@@ -178,6 +178,9 @@ func (s *stack) set(ctx context.Context, installed *installation, values map[str
 	return s.deploy(ctx, source{installed: true}, values, installed)
 }
 
+// longestParameter is CloudFormation's quota for the value of a parameter, in bytes.
+const longestParameter = 4096
+
 // parameters sets what was given, keeps what is installed, and leaves the rest to the template's defaults.
 func (s *stack) parameters(ctx context.Context, src source, given map[string]string, installed *installation) ([]types.Parameter, error) {
 	body, url := src.fields()
@@ -201,6 +204,9 @@ func (s *stack) parameters(ctx context.Context, src source, given map[string]str
 		}
 	}
 	for _, key := range sorted(given) {
+		if len(given[key]) > longestParameter {
+			return nil, fmt.Errorf("stack %s: the parameter %s has %d bytes, and CloudFormation takes %d: name fewer, or by shorter names", s.name, key, len(given[key]), longestParameter)
+		}
 		if !known[key] {
 			return nil, fmt.Errorf("stack %s has no parameter %s; it has %s", s.name, key, strings.Join(sorted(known), ", "))
 		}

@@ -129,6 +129,7 @@ func TestParametersAreCheckedByName(t *testing.T) {
 	for want, given := range map[string]map[string]string{
 		"the parameter ExternalId is needed: shared": {},
 		"has no parameter Mode; it has ExternalId":   {"ExternalId": "x", "Mode": "act"},
+		"ExternalId has 4097 bytes":                  {"ExternalId": strings.Repeat("x", 4097)},
 	} {
 		f := &former{needs: []types.ParameterDeclaration{{ParameterKey: aws.String("ExternalId"), Description: aws.String("shared")}}}
 		s, _ := of(f)

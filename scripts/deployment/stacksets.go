@@ -43,8 +43,13 @@ func (s *session) stackSets(ctx context.Context, args []string) error {
 	if *units != "" && *accounts != "" {
 		return errors.New("--units and --accounts: name one of them")
 	}
-	if err := memberList("--accounts", *accounts); err != nil {
+	if err := errors.Join(memberList("--accounts", *accounts), regionList(*regions), architectureName(*arch)); err != nil {
 		return err
+	}
+	for name, value := range map[string]string{"--recorder": *recorder, "--rules": *rules} {
+		if !slices.Contains([]string{"", "yes", "no"}, value) {
+			return fmt.Errorf("%s: %q is neither yes nor no", name, value)
+		}
 	}
 	if err := s.identify(ctx); err != nil {
 		return err
@@ -56,6 +61,9 @@ func (s *session) stackSets(ctx context.Context, args []string) error {
 	}
 	if installed == nil && *units == "" && *accounts == "" {
 		return errors.New("--units or --accounts is needed: they say who is watched")
+	}
+	if or(*recorder, installed.parameter("Recorder")) == "yes" && or(*bucket, installed.parameter("RecordsBucket")) == "" {
+		return errors.New("--records-bucket is needed with --recorder: a recorder has to write somewhere; it is the output RecordsBucket of scripts/deploy organization")
 	}
 	id, err := s.externalID(ctx, false)
 	if err != nil {

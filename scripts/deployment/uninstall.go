@@ -56,7 +56,8 @@ func (s *session) uninstall(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if part == "hub" {
+	whole := part == "hub" && outputs["TableName"] != "" // a first try that failed has neither ledger nor outputs
+	if whole {
 		store := ledger.NewDynamo(dynamodb.NewFromConfig(s.cfg), outputs["TableName"])
 		if err := s.left(ctx, store, *abandon || !*sure); err != nil {
 			return err
@@ -73,7 +74,7 @@ func (s *session) uninstall(ctx context.Context, args []string) error {
 	if err := stack.remove(ctx, now); err != nil {
 		return err
 	}
-	if part != "hub" {
+	if !whole {
 		return nil
 	}
 	return s.kept(ctx, outputs)
