@@ -240,6 +240,19 @@ func TestTheOrganizationGetsItsParameters(t *testing.T) {
 	}
 }
 
+func (c *council) DescribeOrganization(context.Context, *organizations.DescribeOrganizationInput, ...func(*organizations.Options)) (*organizations.DescribeOrganizationOutput, error) {
+	return &organizations.DescribeOrganizationOutput{Organization: &org.Organization{MasterAccountId: aws.String("999999999999")}}, nil
+}
+
+// The management account cannot act by delegation, and no other account can act without.
+func TestStackSetsAreManagedInTheRightName(t *testing.T) {
+	for account, want := range map[string]string{"999999999999": "SELF", security: "DELEGATED_ADMIN"} {
+		if got := (&session{account: account}).callAs(t.Context(), &council{}); got != want {
+			t.Errorf("account %s calls as %s, not as %s", account, got, want)
+		}
+	}
+}
+
 func TestWatchedRegionsHaveTheGlobalOne(t *testing.T) {
 	for in, want := range map[[2]string]string{
 		{"eu-central-1", "aws"}:         "eu-central-1,us-east-1",

@@ -63,7 +63,11 @@ func (s *session) uninstall(ctx context.Context, args []string) error {
 			return err
 		}
 	}
-	fmt.Fprintf(s.out, "goes     stack %s, with everything in it but\n", name)
+	everything := "everything in it"
+	if part == "stack-sets" {
+		everything += ", the accounts' stacks and the recorders they made"
+	}
+	fmt.Fprintf(s.out, "goes     stack %s, with %s, but\n", name, everything)
 	for _, line := range stays(part, outputs) {
 		fmt.Fprintf(s.out, "stays    %s\n", line)
 	}
@@ -97,7 +101,7 @@ func stays(part string, outputs map[string]string) []string {
 	case "config":
 		return []string{"recorder    stack " + recorderStack + ", where it was made"}
 	}
-	return []string{"nothing; the stack sets' own stacks go with them"}
+	return []string{"letters     queue firebreak-forwarder in each account and region: look and delete it before another installation"}
 }
 
 // left says which incidents would be left as they are.
