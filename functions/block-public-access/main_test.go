@@ -247,30 +247,12 @@ func TestOutcomes(t *testing.T) {
 				c.bucket(f)
 			}
 			w := newWorld(t, f)
-			if c.guard != nil {
-				w.Guard(c.guard)
-			}
-			mode, target := c.mode, c.target
-			if mode == "" {
-				mode = incident.Apply
-			}
+			w.Guard(c.guard)
+			target := c.target
 			if target == "" {
 				target = exports
 			}
-			got, err := w.Do(w.Request(mode, first, target, nil))
-			switch {
-			case c.fault != "":
-				if !fault.Is(err, c.fault) {
-					t.Errorf("error %v (%s), want %s", err, fault.NameOf(err), c.fault)
-				}
-			case err != nil:
-				t.Fatal(err)
-			case got.Outcome != c.want:
-				t.Errorf("outcome %s (%s), want %s", got.Outcome, got.Reason, c.want)
-			}
-			if c.golden != "" {
-				actiontest.Golden(t, c.golden, got)
-			}
+			w.Expect(w.Request(c.mode, first, target, nil), c.fault, c.want, "", c.golden)
 			if c.want == incident.Planned && f.sessions > 0 {
 				t.Error("a plan took a session that may change something")
 			}

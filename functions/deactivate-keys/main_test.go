@@ -145,30 +145,12 @@ func TestOutcomes(t *testing.T) {
 				c.user(f)
 			}
 			w := newWorld(t, f)
-			if c.guard != nil {
-				w.Guard(c.guard)
-			}
-			mode, target := c.mode, c.target
-			if mode == "" {
-				mode = incident.Apply
-			}
+			w.Guard(c.guard)
+			target := c.target
 			if target == "" {
 				target = user
 			}
-			got, err := w.Do(w.Request(mode, first, target, c.with))
-			switch {
-			case c.fault != "":
-				if !fault.Is(err, c.fault) {
-					t.Errorf("error %v (%s), want %s", err, fault.NameOf(err), c.fault)
-				}
-			case err != nil:
-				t.Fatal(err)
-			case got.Outcome != c.want:
-				t.Errorf("outcome %s (%s), want %s", got.Outcome, got.Reason, c.want)
-			}
-			if c.golden != "" {
-				actiontest.Golden(t, c.golden, got)
-			}
+			w.Expect(w.Request(c.mode, first, target, c.with), c.fault, c.want, "", c.golden)
 			if diff := cmp.Diff(c.keys, f.keys); diff != "" {
 				t.Errorf("keys (-want +got):\n%s", diff)
 			}

@@ -288,30 +288,12 @@ func TestOutcomes(t *testing.T) {
 				c.bucket(f)
 			}
 			w := newWorld(t, f)
-			if c.guard != nil {
-				w.Guard(c.guard)
-			}
-			mode, target := c.mode, c.target
-			if mode == "" {
-				mode = incident.Apply
-			}
+			w.Guard(c.guard)
+			target := c.target
 			if target == "" {
 				target = exports
 			}
-			got, err := w.Do(w.Request(mode, first, target, with(c.key)))
-			switch {
-			case c.fault != "":
-				if !fault.Is(err, c.fault) {
-					t.Errorf("error %v (%s), want %s", err, fault.NameOf(err), c.fault)
-				}
-			case err != nil:
-				t.Fatal(err)
-			case got.Outcome != c.want || !strings.Contains(got.Reason, c.reason):
-				t.Errorf("outcome %s (%s), want %s", got.Outcome, got.Reason, c.want)
-			}
-			if c.golden != "" {
-				actiontest.Golden(t, c.golden, got)
-			}
+			w.Expect(w.Request(c.mode, first, target, with(c.key)), c.fault, c.want, c.reason, c.golden)
 			if diff := cmp.Diff(c.config, *f.config); diff != "" {
 				t.Errorf("configuration (-want +got):\n%s", diff)
 			}

@@ -363,27 +363,8 @@ func TestOutcomes(t *testing.T) {
 				c.set(f)
 			}
 			w := newWorld(t, f)
-			if c.guard != nil {
-				w.Guard(c.guard)
-			}
-			mode := c.mode
-			if mode == "" {
-				mode = incident.Apply
-			}
-			got, err := w.Do(w.Request(mode, first, target, nil))
-			switch {
-			case c.fault != "":
-				if !fault.Is(err, c.fault) {
-					t.Errorf("error %v (%s), want %s", err, fault.NameOf(err), c.fault)
-				}
-			case err != nil:
-				t.Fatal(err)
-			case got.Outcome != c.want || !strings.Contains(got.Reason, c.reason):
-				t.Errorf("outcome %s (%s), want %s (%s)", got.Outcome, got.Reason, c.want, c.reason)
-			}
-			if c.golden != "" {
-				actiontest.Golden(t, c.golden, got)
-			}
+			w.Guard(c.guard)
+			w.Expect(w.Request(c.mode, first, target, nil), c.fault, c.want, c.reason, c.golden)
 			if slices.Contains(f.attached, ours) != c.attached || f.inline[policyName] != c.inline || f.inline["app"] != "{}" {
 				t.Errorf("attached %q, inline %q", f.attached, f.inline)
 			}

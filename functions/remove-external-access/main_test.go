@@ -465,30 +465,12 @@ func TestOutcomes(t *testing.T) {
 			}
 			before := f.doc
 			w := newWorld(t, f)
-			if c.guard != nil {
-				w.Guard(c.guard)
-			}
-			mode, with := c.mode, c.with
-			if mode == "" {
-				mode = incident.Apply
-			}
+			w.Guard(c.guard)
+			with := c.with
 			if with == nil {
 				with = whom(them)
 			}
-			got, err := w.Do(w.Request(mode, first, target, with))
-			switch {
-			case c.fault != "":
-				if !fault.Is(err, c.fault) {
-					t.Errorf("error %v (%s), want %s", err, fault.NameOf(err), c.fault)
-				}
-			case err != nil:
-				t.Fatal(err)
-			case got.Outcome != c.want || !strings.Contains(got.Reason, c.reason):
-				t.Errorf("outcome %s (%s), want %s (%s)", got.Outcome, got.Reason, c.want, c.reason)
-			}
-			if c.golden != "" {
-				actiontest.Golden(t, c.golden, got)
-			}
+			w.Expect(w.Request(c.mode, first, target, with), c.fault, c.want, c.reason, c.golden)
 			want := before
 			if c.after != nil {
 				want = ""

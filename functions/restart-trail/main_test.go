@@ -178,30 +178,12 @@ func TestOutcomes(t *testing.T) {
 				c.trail(f)
 			}
 			w := newWorld(t, f)
-			if c.guard != nil {
-				w.Guard(c.guard)
-			}
-			mode, target := c.mode, c.target
-			if mode == "" {
-				mode = incident.Apply
-			}
+			w.Guard(c.guard)
+			target := c.target
 			if target == "" {
 				target = audit
 			}
-			got, err := w.Do(w.Request(mode, first, target, nil))
-			switch {
-			case c.fault != "":
-				if !fault.Is(err, c.fault) {
-					t.Errorf("error %v (%s), want %s", err, fault.NameOf(err), c.fault)
-				}
-			case err != nil:
-				t.Fatal(err)
-			case got.Outcome != c.want || !strings.Contains(got.Reason, c.reason):
-				t.Errorf("outcome %s (%s), want %s (%s)", got.Outcome, got.Reason, c.want, c.reason)
-			}
-			if c.golden != "" {
-				actiontest.Golden(t, c.golden, got)
-			}
+			w.Expect(w.Request(c.mode, first, target, nil), c.fault, c.want, c.reason, c.golden)
 			if f.logging != c.logging {
 				t.Errorf("logging %v, want %v", f.logging, c.logging)
 			}

@@ -186,9 +186,7 @@ func TestOutcomes(t *testing.T) {
 			}
 			before := f.policies[policyName]
 			w := newWorld(t, f)
-			if c.guard != nil {
-				w.Guard(c.guard)
-			}
+			w.Guard(c.guard)
 			mode := c.mode
 			if mode == "" {
 				mode = incident.Apply

@@ -9,10 +9,12 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"firebreak/lib/action"
+	"firebreak/lib/fault"
 	"firebreak/lib/incident"
 	"firebreak/lib/ledger"
 	"firebreak/lib/setting"
@@ -70,9 +72,12 @@ func installation(settle time.Duration) *setting.Installation {
 	})
 }
 
-// Guard changes the settings that the guard reads.
+// Guard changes the settings that the guard reads; nil changes none.
 func (w *World) Guard(change func(*setting.Guard)) {
 	w.t.Helper()
+	if change == nil {
+		return
+	}
 	_, err := ledger.Update(context.Background(), w.Store, setting.GuardKey, func(it *ledger.Item[setting.Guard]) error {
 		if !it.Exists() {
 			it.Value = setting.Defaults()
@@ -87,9 +92,12 @@ func (w *World) Guard(change func(*setting.Guard)) {
 }
 
 // Request makes the request of an incident's execution, and an open incident that calls for the step where there is none.
-// A nil with means no parameters.
+// A nil with means no parameters, no mode Apply.
 func (w *World) Request(mode incident.Mode, id, target string, with map[string]string) incident.Request {
 	w.t.Helper()
+	if mode == "" {
+		mode = incident.Apply
+	}
 	step := incident.Step{Action: w.name, Target: target, With: with}
 	meta, err := ledger.Update(context.Background(), w.Store, ledger.IncidentKey(id), func(it *ledger.Item[ledger.Incident]) error {
 		if it.Exists() {
@@ -125,6 +133,27 @@ func (w *World) Must(req incident.Request) incident.Result {
 		w.t.Fatalf("%s: %v", req.Mode, err)
 	}
 	return res
+}
+
+// Expect sends a request that has to come to that error, or else to that outcome, for a reason that contains these words. A golden
+// name compares the whole result as Golden does.
+func (w *World) Expect(req incident.Request, name fault.Name, want incident.Outcome, reason, golden string) incident.Result {
+	w.t.Helper()
+	got, err := w.Do(req)
+	switch {
+	case name != "":
+		if !fault.Is(err, name) {
+			w.t.Errorf("error %v (%s), want %s", err, fault.NameOf(err), name)
+		}
+	case err != nil:
+		w.t.Fatal(err)
+	case got.Outcome != want || !strings.Contains(got.Reason, reason):
+		w.t.Errorf("outcome %s (%s), want %s (%s)", got.Outcome, got.Reason, want, reason)
+	}
+	if golden != "" {
+		Golden(w.t, golden, got)
+	}
+	return got
 }
 
 // Writes counts what the ledger holds on the target: 0 in mode plan.

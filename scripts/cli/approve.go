@@ -26,21 +26,21 @@ resource typed by hand.
 
   --number N     which request, where several are open
   --keep NAME    leave out this resource: nobody destroys it on this request (may be given again)
-  --reason TEXT  for the record
+  --why TEXT     for the record
 `
 
 const rejectHelp = `Rejects what Firebreak asks about an incident: one rejection ends the request, what is contained stays contained. Who you are,
 and what is typed, as for approve.
 
   --number N     which request, where several are open
-  --reason TEXT  for the record
+  --why TEXT     for the record
 `
 
 const cancelHelp = `Withdraws every request about an incident that is open, or approved and not carried out yet: all links to it are dead at once,
 the waiting execution ends without destroying anything. Whoever cancels has had a hand in the incident and does not approve
 its destruction later.
 
-  --reason TEXT  for the record
+  --why TEXT     for the record
 `
 
 func approve(ctx context.Context, a *app, c *call) error { return decide(ctx, a, c, true) }
@@ -90,7 +90,7 @@ func decide(ctx context.Context, a *app, c *call, yes bool) error {
 	}
 	slog.DebugContext(ctx, "decide", "incident", id, "approval", asked.Number, "approver", person.ID)
 	answer, now, err := approval.Decide(ctx, k.store, installed, approval.Vote{
-		Incident: id, Number: asked.Number, Approver: person.ID, Approve: yes, Keep: keep, Reason: channel.Line(c.reason, 500),
+		Incident: id, Number: asked.Number, Approver: person.ID, Approve: yes, Keep: keep, Reason: channel.Line(c.why, 500),
 		Via: setting.ViaCLI, Hash: asked.Hash, Now: a.now().UTC(),
 	})
 	if err != nil && !answer.Recorded() {
@@ -254,7 +254,7 @@ func cancel(ctx context.Context, a *app, c *call) error {
 		if v.Status != approval.StatusOpen && !(v.Status == approval.StatusApproved && v.Delivered.IsZero()) {
 			continue
 		}
-		if err := approval.Cancel(ctx, k.store, id, v.Number, k.who, channel.Line(c.reason, 500)); err != nil {
+		if err := approval.Cancel(ctx, k.store, id, v.Number, k.who, channel.Line(c.why, 500)); err != nil {
 			return k.explain(err)
 		}
 		now, err := approval.Load(ctx, k.store, id, v.Number)

@@ -114,7 +114,7 @@ func TestApproveAndReject(t *testing.T) {
 		status approval.Status
 		counts int
 	}{
-		{name: "approve", args: []string{"approve", id, "--reason", "miner found"}, stdin: "i-0abcdef1234567890\n", says: "recorded as alice's: 1 of 2", status: approval.StatusOpen, counts: 1},
+		{name: "approve", args: []string{"approve", id, "--why", "miner found"}, stdin: "i-0abcdef1234567890\n", says: "recorded as alice's: 1 of 2", status: approval.StatusOpen, counts: 1},
 		{name: "reject", args: []string{"reject", id}, stdin: "i-0abcdef1234567890", says: "rejected", status: approval.StatusRejected},
 		{name: "nothing typed", args: []string{"approve", id}, code: 1, says: "nothing was recorded", status: approval.StatusOpen},
 		{name: "another id typed", args: []string{"approve", id}, stdin: "i-0abcdef1234567891\n", code: 1, says: "nothing was recorded", status: approval.StatusOpen},
@@ -185,7 +185,7 @@ func TestTwoPeopleApproveOnTheCommandLine(t *testing.T) {
 func TestCancel(t *testing.T) {
 	w := newWorld(t)
 	w.ask()
-	if code := w.run("cancel", id, "--reason", "false alarm"); code != 0 || !strings.Contains(w.out.String(), "request 1 of "+id+" is cancelled") {
+	if code := w.run("cancel", id, "--why", "false alarm"); code != 0 || !strings.Contains(w.out.String(), "request 1 of "+id+" is cancelled") {
 		t.Fatalf("%s %s", &w.out, &w.err)
 	}
 	if a := w.request(1); a.Status != approval.StatusCancelled || a.EndedBy != "arn:aws:iam::111111111111:user/alice" {

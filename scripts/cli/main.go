@@ -30,12 +30,12 @@ func verbs() []verb {
 		{"approve", "ID", "approve what Firebreak asks about an incident, as who you are in AWS", approveHelp, approve},
 		{"reject", "ID", "reject it: nothing is destroyed, what is contained stays contained", rejectHelp, reject},
 		{"cancel", "ID", "withdraw every request about an incident: all links are dead at once", cancelHelp, cancel},
-		{"approvers", "list|add|confirm|remove|rotate", "who may decide, and how they are reached", approversHelp, approvers},
+		{"approvers", "list|add|…", "who may decide, and how they are reached; add, confirm, remove, rotate", approversHelp, approvers},
 		{"plan", "FILE...|-", "what would happen to the findings in FILE, and why; changes nothing, needs no AWS", planHelp, plan},
 		{"explain", "ID|FILE|-", "which rule and conditions decided, and what would have to differ", explainHelp, explain},
 		{"playbook", "check|use FILE", "whether a playbook would be loaded, and what may not be meant in it; or let it decide from now on", playbookHelp, aPlaybook},
 		{"release", "ID", "undo what an incident contained, newest first, and close it; --plan only says what that would be", releaseHelp, release},
-		{"close", "ID", "close an incident by hand, with the reason; undoes nothing", closeHelp, closeByHand},
+		{"close", "ID --why TEXT", "close an incident by hand, with the reason; undoes nothing", closeHelp, closeByHand},
 		{"mode", "[act|plan|off]", "show or set whether Firebreak acts, only plans, or is switched off", modeHelp, mode},
 		{"protect", "[ARN]", "never change what this ARN or pattern names without a person; without ARN: the list", protectHelp, protect},
 		{"unprotect", "ARN", "take an ARN or pattern off the protected list", unprotectHelp, unprotect},
@@ -62,15 +62,15 @@ type call struct {
 	// queue, all, status, playbook are flags of single verbs.
 	queue, status, playbook string
 	all                     bool
-	// number, keep, reason are of a decision; person of an approver.
+	// number and keep are of a decision; person of an approver.
 	number int
 	keep   []string
-	reason string
 	person person
-	// actions, plan, force, why are flags of release.
+	// actions, plan, force are flags of release.
 	actions     []string
 	plan, force bool
-	why         string
+	// why is the reason for the record.
+	why string
 	// raise is a flag of budget.
 	raise int
 	// yes is a flag of close.
@@ -118,7 +118,7 @@ func run(ctx context.Context, a *app, args []string) int {
 	case err == nil:
 		return 0
 	case errors.As(err, &m):
-		fmt.Fprintf(a.err, "firebreak %s: %s\n%s\n", v.name, m.what, v.usage())
+		fmt.Fprintf(a.err, "firebreak %s: %s\n%s; --help says more\n", v.name, m.what, v.usage())
 		return 2
 	case errors.Is(err, errTold):
 		return 1
@@ -164,7 +164,7 @@ func (c *call) parse(args []string) error {
 		fs.StringVar(&c.playbook, "playbook", "", "")
 	case "approve", "reject", "cancel":
 		fs.IntVar(&c.number, "number", 0, "")
-		fs.StringVar(&c.reason, "reason", "", "")
+		fs.StringVar(&c.why, "why", "", "")
 		fs.Func("keep", "", also(&c.keep))
 	case "approvers":
 		fs.StringVar(&c.person.name, "name", "", "")

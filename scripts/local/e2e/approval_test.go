@@ -234,7 +234,7 @@ func TestEveryEndingInABrowser(t *testing.T) {
 			check(t, hub.Sweep(t.Context()))
 		}, []string{"CloseExpired", "ApprovalExpired"}, []string{"The time to decide is over", "Your decision came too late"}},
 		{"cancelled", func(t *testing.T, finding world.Event, _ world.Instance, _ map[string]string) {
-			must(platform.Run(t.Context(), world.HubAccount, "scripts/firebreak", "cancel", finding.Incident(), "--reason", "a test of ours"))(t)
+			must(platform.Run(t.Context(), world.HubAccount, "scripts/firebreak", "cancel", finding.Incident(), "--why", "a test of ours"))(t)
 		}, []string{"CloseSuperseded", "Superseded"}, []string{"The request was cancelled", "Your decision came too late"}},
 		{"superseded", func(t *testing.T, finding world.Event, i world.Instance, _ map[string]string) {
 			put(t, finding.Set(9.5, "severity").At(time.Now()))

@@ -148,7 +148,7 @@ func TestAWebsiteAsks(t *testing.T) {
 	if out, err := platform.Run(t.Context(), world.HubAccount, "scripts/firebreak", "close", e.Incident(), "--why", "done", "--yes"); err == nil {
 		t.Errorf("closed while people are asked: %s", out)
 	}
-	must(platform.Run(t.Context(), world.HubAccount, "scripts/firebreak", "cancel", e.Incident(), "--reason", "it is our website"))(t)
+	must(platform.Run(t.Context(), world.HubAccount, "scripts/firebreak", "cancel", e.Incident(), "--why", "it is our website"))(t)
 	must(platform.Run(t.Context(), world.HubAccount, "scripts/firebreak", "close", e.Incident(), "--why", "it is our website", "--yes"))(t)
 	standing(t, e.Incident(), incident.Closed, incident.EndNeedsPerson)
 }

@@ -324,7 +324,7 @@ func TestCancelledOnTheCommandLine(t *testing.T) {
 	asks(t, finding)
 	links := must(hub.Links(t.Context(), finding.Incident(), world.ToDestroy, 2))(t)
 	must(world.NewWeb().Decide(t.Context(), links["alice"], "approve", i.ID, "too soon"))(t)
-	out := must(platform.Run(t.Context(), world.HubAccount, "scripts/firebreak", "cancel", finding.Incident(), "--reason", "it is a test of ours"))(t)
+	out := must(platform.Run(t.Context(), world.HubAccount, "scripts/firebreak", "cancel", finding.Incident(), "--why", "it is a test of ours"))(t)
 	if !strings.Contains(out, "cancelled") {
 		t.Errorf("cancel says %s", out)
 	}
@@ -427,7 +427,7 @@ func TestPeopleDecideOnTheCommandLineOnThePlatform(t *testing.T) {
 	put(t, finding)
 	asks(t, finding)
 	approve := func(who, typed string) (string, error) {
-		cmd := exec.CommandContext(t.Context(), filepath.Join(platform.Root, "scripts/firebreak"), "approve", finding.Incident(), "--reason", "looked at by "+who)
+		cmd := exec.CommandContext(t.Context(), filepath.Join(platform.Root, "scripts/firebreak"), "approve", finding.Incident(), "--why", "looked at by "+who)
 		cmd.Env, cmd.Stdin = append(platform.Environment(world.HubAccount), as[who]...), strings.NewReader(typed+"\n")
 		out, err := cmd.CombinedOutput()
 		return string(out), err
