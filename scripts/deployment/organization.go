@@ -152,7 +152,10 @@ func (s *session) organization(ctx context.Context, args []string) error {
 		return fmt.Errorf("look at the organization: %w", err)
 	}
 	management := aws.ToString(out.Organization.MasterAccountId)
-	if s.account != management && s.account != *security {
+	switch {
+	case *security == management:
+		return fmt.Errorf("--security-account: %s is the management account, which AWS lets delegate to others only, and which no service control policy binds: take an account of its own", management)
+	case s.account != management && s.account != *security:
 		return fmt.Errorf("account %s is neither the management account %s nor the security account %s", s.account, management, *security)
 	}
 	roots, err := p.organizations.ListRoots(ctx, &organizations.ListRootsInput{})
@@ -194,6 +197,10 @@ func (p preparation) manage(ctx context.Context, stack *stack, installed *instal
 	}
 	if err := p.perform(ctx, deeds); err != nil {
 		return err
+	}
+	if given["HomeRegion"] != p.cfg.Region {
+		p.say("the trail and the fence are made in %s; next: the same with the security account's credentials", given["HomeRegion"])
+		return nil
 	}
 	bucket := fmt.Sprintf("firebreak-records-%s-%s", p.security, given["HomeRegion"])
 	_, err = p.s3().HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &bucket})

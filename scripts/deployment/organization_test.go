@@ -27,7 +27,6 @@ const security = "111111111111"
 
 // council is an organization and the services in it.
 type council struct {
-	organizationAPI
 	trusted, delegated []string
 	guardDuty, hub     string
 	policies, sets     bool
@@ -194,6 +193,15 @@ func TestGuardDutyIsOnEverywhere(t *testing.T) {
 	none, _ := prepare(&council{}, false)
 	if _, err := none.settings(t.Context()); err == nil {
 		t.Error("no detector is no error")
+	}
+}
+
+// In every other region the management account only delegates: all of the template's resources there would be left out by its conditions.
+func TestTheTrailIsMadeInOneRegion(t *testing.T) {
+	c := &council{}
+	p, _ := prepare(c, false)
+	if err := p.manage(t.Context(), nil, nil, map[string]string{"RootId": "r-abcd", "HomeRegion": "eu-west-1"}); err != nil || c.guardDuty != security {
+		t.Errorf("delegated to %q, %v", c.guardDuty, err)
 	}
 }
 

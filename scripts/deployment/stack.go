@@ -250,13 +250,15 @@ func (s *stack) changeSet(ctx context.Context, src source, parameters []types.Pa
 	}
 	if now.Status == types.ChangeSetStatusFailed {
 		reason := aws.ToString(now.StatusReason)
-		if err := s.discard(ctx, set, installed == nil); err != nil {
+		same := strings.Contains(reason, "didn't contain changes") || strings.Contains(reason, "No updates are to be performed")
+		again := deep && !same // into the same empty stack: one that is being deleted takes no change set
+		if err := s.discard(ctx, set, installed == nil && !again); err != nil {
 			return "", nil, err
 		}
 		switch {
-		case strings.Contains(reason, "didn't contain changes"), strings.Contains(reason, "No updates are to be performed"):
+		case same:
 			return "", nil, nil
-		case deep: // what a nested stack takes from one that does not exist yet cannot always be resolved before it does
+		case again: // what a nested stack takes from one that does not exist yet cannot always be resolved before it does
 			s.say("the change set cannot look into nested stacks (%s): showing the outer one", reason)
 			return s.changeSet(ctx, src, parameters, installed, false)
 		}

@@ -157,6 +157,20 @@ func TestPlanShowsAndChangesNothing(t *testing.T) {
 	}
 }
 
+// Where CloudFormation cannot look into nested stacks that do not exist yet, the second try goes into the same empty stack: the first one
+// may still be on its way out when the second comes.
+func TestAPlanIsTriedAgainInTheSameStack(t *testing.T) {
+	f := &former{set: cloudformation.DescribeChangeSetOutput{Status: types.ChangeSetStatusFailed, StatusReason: aws.String("Failed to resolve parameters of a nested stack")}}
+	s, _ := of(f)
+	s.plan = true
+	if err := s.deploy(t.Context(), source{body: "x"}, nil, nil); err == nil {
+		t.Error("a change set that fails twice is no error")
+	}
+	if diff := cmp.Diff([]string{"create", "discard", "create", "discard", "delete"}, f.calls); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestNothingToChangeIsNoFailure(t *testing.T) {
 	f := &former{set: cloudformation.DescribeChangeSetOutput{Status: types.ChangeSetStatusFailed, StatusReason: aws.String("The submitted information didn't contain changes.")}}
 	s, _ := of(f)
