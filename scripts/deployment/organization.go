@@ -38,12 +38,16 @@ as it is. Once every account has a recorder: once more with the security account
 
 What CloudFormation has no resource for is done by calls, which are listed; the rest is the stack firebreak-organization.`
 
-// trusted are services that must be let into the organization before they can be delegated or used in it. Stack sets are let in by
-// CloudFormation's own call: this one is accepted for them, and deploys nothing.
-var trusted = []string{"cloudtrail.amazonaws.com", "access-analyzer.amazonaws.com", "config-multiaccountsetup.amazonaws.com", "config.amazonaws.com"}
+// delegated are services that AWS Organizations itself delegates; the others have a call of their own.
+var delegated = []string{"access-analyzer.amazonaws.com", "config-multiaccountsetup.amazonaws.com", "config.amazonaws.com", stackSetsService}
 
-// delegated are services that are delegated by AWS Organizations itself; the others have a call of their own.
-var delegated = append(slices.Clone(trusted[1:]), "member.org.stacksets.cloudformation.amazonaws.com")
+// stackSetsService is let into the organization by CloudFormation's own call: that of AWS Organizations is accepted for it, and stack sets
+// are refused all the same.
+const stackSetsService = "member.org.stacksets.cloudformation.amazonaws.com"
+
+// trusted are services that must be let into the organization before they can be delegated or used in it. GuardDuty's call lets itself in,
+// and not the scans for malware in the accounts (GuardDuty user guide, GuardDuty-initiated malware scan, trusted access).
+var trusted = []string{"access-analyzer.amazonaws.com", "cloudtrail.amazonaws.com", "config-multiaccountsetup.amazonaws.com", "config.amazonaws.com", "malware-protection.guardduty.amazonaws.com"}
 
 // plans are GuardDuty's protection plans, as in cloudformation/organization.yaml.
 var plans = []string{"S3_DATA_EVENTS", "EKS_AUDIT_LOGS", "EBS_MALWARE_PROTECTION", "RDS_LOGIN_EVENTS", "LAMBDA_NETWORK_LOGS", "RUNTIME_MONITORING"}

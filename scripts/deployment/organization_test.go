@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -157,12 +158,17 @@ func TestServicesAreDelegatedOnce(t *testing.T) {
 	if err := p.perform(t.Context(), deeds); err != nil {
 		t.Fatal(err)
 	}
-	want := &council{trusted: append([]string{"config.amazonaws.com"}, "cloudtrail.amazonaws.com", delegated[0], delegated[1]), delegated: delegated, guardDuty: security, policies: true, sets: true}
+	want := &council{trusted: []string{"config.amazonaws.com", "access-analyzer.amazonaws.com", "cloudtrail.amazonaws.com", "config-multiaccountsetup.amazonaws.com", "malware-protection.guardduty.amazonaws.com"}, delegated: delegated, guardDuty: security, policies: true, sets: true}
 	if diff := cmp.Diff([]any{want.trusted, want.delegated, want.guardDuty, want.policies, want.sets}, []any{c.trusted, c.delegated, c.guardDuty, c.policies, c.sets}); diff != "" {
 		t.Error(diff)
 	}
 	c.hub = security
 	p.detective = false
+	for _, service := range delegated {
+		if service != stackSetsService && !slices.Contains(trusted, service) {
+			t.Errorf("%s is delegated and not let in", service)
+		}
+	}
 	if again, err := p.delegations(t.Context(), "r-abcd"); err != nil || len(again) > 0 {
 		t.Errorf("again: %d calls, %v", len(again), err)
 	}
