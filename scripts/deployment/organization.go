@@ -265,6 +265,11 @@ func (p preparation) delegations(ctx context.Context, root string) ([]deed, erro
 		if !slices.ContainsFunc(services.EnabledServicePrincipals, func(e org.EnabledServicePrincipal) bool { return aws.ToString(e.ServicePrincipal) == service }) {
 			deeds = append(deeds, deed{"let " + service + " into the organization", func(ctx context.Context) error {
 				_, err := p.organizations.EnableAWSServiceAccess(ctx, &organizations.EnableAWSServiceAccessInput{ServicePrincipal: &service})
+				var input *org.InvalidInputException
+				if errors.As(err, &input) && input.Reason == org.InvalidInputExceptionReasonUnrecognizedServicePrincipal {
+					p.say("note: there is no %s in this partition", service)
+					return nil
+				}
 				return err
 			}})
 		}

@@ -31,6 +31,7 @@ type council struct {
 	trusted, delegated []string
 	guardDuty, hub     string
 	policies, sets     bool
+	missing            string // service that this partition does not have
 	detectors          []string
 	updated            *guardduty.UpdateDetectorInput
 	everywhere         *guardduty.UpdateOrganizationConfigurationInput
@@ -45,6 +46,9 @@ func (c *council) ListAWSServiceAccessForOrganization(context.Context, *organiza
 }
 
 func (c *council) EnableAWSServiceAccess(_ context.Context, in *organizations.EnableAWSServiceAccessInput, _ ...func(*organizations.Options)) (*organizations.EnableAWSServiceAccessOutput, error) {
+	if *in.ServicePrincipal == c.missing {
+		return nil, &org.InvalidInputException{Reason: org.InvalidInputExceptionReasonUnrecognizedServicePrincipal}
+	}
 	c.trusted = append(c.trusted, *in.ServicePrincipal)
 	return &organizations.EnableAWSServiceAccessOutput{}, nil
 }
@@ -199,6 +203,19 @@ func TestGuardDutyIsOnEverywhere(t *testing.T) {
 	none, _ := prepare(&council{}, false)
 	if _, err := none.settings(t.Context()); err == nil {
 		t.Error("no detector is no error")
+	}
+}
+
+// Not every partition has every service: the others are delegated all the same.
+func TestAServiceThatIsNotHereStopsNothing(t *testing.T) {
+	c := &council{missing: "malware-protection.guardduty.amazonaws.com"}
+	p, _ := prepare(c, false)
+	deeds, err := p.delegations(t.Context(), "r-abcd")
+	if err == nil {
+		err = p.perform(t.Context(), deeds)
+	}
+	if err != nil || c.guardDuty != security || len(c.trusted) != len(trusted)-1 {
+		t.Errorf("trusted %v, delegated to %q, %v", c.trusted, c.guardDuty, err)
 	}
 }
 
