@@ -105,7 +105,7 @@ func (s *session) hub(ctx context.Context, args []string) error {
 	}
 	found := s.observer().checks(ctx, s, *organization, hubRoles)
 	if installed == nil {
-		found = append(found, earlier(ctx, s.cfg.Region, dynamodb.NewFromConfig(s.cfg)))
+		found = append(found, earlier(ctx, s.cfg.Region, dynamodb.NewFromConfig(s.cfg)), stack.belongs(ctx))
 	}
 	if err := s.survey(found); err != nil {
 		return err
@@ -204,6 +204,23 @@ func earlier(ctx context.Context, region string, api tableAPI) finding {
 		return unknown(about, err)
 	}
 	return finding{about, block, "the table " + table + " of an earlier installation is in " + region + ", in the stack firebreak-Storage-… that it left: keep it and install elsewhere, or export what you must keep and delete that stack's resources first"}
+}
+
+// belongs looks whether this account is another hub's member: then these are most likely not the credentials that were meant.
+func (s *stack) belongs(ctx context.Context) finding {
+	const about = "account"
+	now, err := (&stack{session: s.session, api: s.api, name: memberStack}).describe(ctx)
+	if err != nil {
+		return unknown(about, err)
+	}
+	if now != nil {
+		for _, p := range now.Parameters {
+			if hub := aws.ToString(p.ParameterValue); aws.ToString(p.ParameterKey) == "HubAccount" && hub != s.account {
+				return finding{about, block, fmt.Sprintf("this one (%s) is watched by the hub in account %s: are these the credentials that you meant?", s.account, hub)}
+			}
+		}
+	}
+	return finding{about, good, "watched by no other hub"}
 }
 
 // architecture is what was asked for, else what is installed, else the template's default.
