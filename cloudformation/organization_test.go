@@ -96,11 +96,11 @@ func TestAFirstInstallationCanSucceed(t *testing.T) {
 	if !strings.Contains(spelled(t, condition), "!Ref Posture") {
 		t.Errorf("%s is made whether every account has a recorder or not", pack)
 	}
-	if got := text(at(tpl.resource(t, "FindingAggregator").node, "DependsOn")); got != "Hub" {
+	if got := spelled(t, at(tpl.resource(t, "FindingAggregator").node, "Metadata", "After")); !strings.Contains(got, "!Ref Hub") {
 		t.Errorf("findings are aggregated after %q, not after Security Hub is on", got)
 	}
 	rules := read(t, "stacksets.yaml").resource(t, "RuleStacks")
-	if !strings.Contains(spelled(t, rules.property("Description")), "${RecorderStacks}") || !strings.Contains(spelled(t, rules.property("AutoDeployment")), "stackset/${RecorderStacks}") {
+	if !strings.Contains(spelled(t, at(rules.node, "Metadata", "After")), "!Ref RecorderStacks") || !strings.Contains(spelled(t, rules.property("AutoDeployment")), "stackset/${RecorderStacks}") {
 		t.Errorf("%s come before the recorders, now or in accounts to come", rules)
 	}
 	for _, name := range []string{"member.yaml", "forensics.yaml"} {

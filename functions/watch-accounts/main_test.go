@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 	"testing"
@@ -63,6 +65,20 @@ func TestSilenceIsNoticed(t *testing.T) {
 	beat("222222222222", "eu-west-1", 0)
 	if got := silent(t, w); len(got) != 0 {
 		t.Errorf("all beat, and %v are silent", got)
+	}
+}
+
+// The alarm reads what CloudWatch makes of this line: how many are silent, over all of them.
+func TestSilenceIsAMetric(t *testing.T) {
+	var log bytes.Buffer
+	was := slog.Default()
+	slog.SetDefault(slog.New(slog.NewJSONHandler(&log, nil)))
+	defer slog.SetDefault(was)
+	silent(t, watcher(ledger.NewMemory()))
+	for _, want := range []string{`"Namespace":"Firebreak"`, `"Dimensions":[[]]`, `"Name":"Silent"`, `"Silent":3`, `"Timestamp":1767323045000`} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log has no %s: %s", want, &log)
+		}
 	}
 }
 

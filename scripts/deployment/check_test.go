@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 	"github.com/aws/aws-sdk-go-v2/service/cloudtrail"
 	ct "github.com/aws/aws-sdk-go-v2/service/cloudtrail/types"
 	"github.com/aws/aws-sdk-go-v2/service/configservice"
@@ -158,6 +159,21 @@ func TestAnEarlierLedgerStops(t *testing.T) {
 }
 
 // The same for the letters that a member has left.
+// A hub is not begun with a member's credentials.
+func TestAnotherHubsMemberIsNoHub(t *testing.T) {
+	for hub, want := range map[string]level{"111111111111": good, "222222222222": block} {
+		s, _ := of(&former{stack: &types.Stack{StackStatus: types.StackStatusCreateComplete, Parameters: []types.Parameter{{ParameterKey: aws.String("HubAccount"), ParameterValue: &hub}}}})
+		s.account = "111111111111"
+		if got := s.belongs(t.Context()); got.level != want {
+			t.Errorf("hub %s: %+v", hub, got)
+		}
+	}
+	s, _ := of(&former{})
+	if got := s.belongs(t.Context()); got.level != good {
+		t.Errorf("no member: %+v", got)
+	}
+}
+
 func TestEarlierLettersStop(t *testing.T) {
 	for want, err := range map[level]error{block: nil, good: &sqstypes.QueueDoesNotExist{}, note: &smithy.GenericAPIError{Code: "AccessDenied"}} {
 		if f := leftover(t.Context(), left{err}); f.level != want {

@@ -85,6 +85,12 @@ func (s *session) hub(ctx context.Context, args []string) error {
 	if *regions != "" && *members == "" {
 		return errors.New("--regions needs --members: it says where to act in them")
 	}
+	if err := errors.Join(regionList(*regions), architectureName(*arch)); err != nil {
+		return err
+	}
+	if *organization != "" && !organizationID.MatchString(*organization) {
+		return fmt.Errorf("--organization: %q is not an id of an organization (o-…)", *organization)
+	}
 	if err := s.identify(ctx); err != nil {
 		return err
 	}
@@ -99,7 +105,7 @@ func (s *session) hub(ctx context.Context, args []string) error {
 	}
 	found := s.observer().checks(ctx, s, *organization, hubRoles)
 	if installed == nil {
-		found = append(found, earlier(ctx, s.cfg.Region, dynamodb.NewFromConfig(s.cfg)))
+		found = append(found, earlier(ctx, s.cfg.Region, dynamodb.NewFromConfig(s.cfg)), stack.belongs(ctx))
 	}
 	if err := s.survey(found); err != nil {
 		return err
@@ -200,6 +206,23 @@ func earlier(ctx context.Context, region string, api tableAPI) finding {
 	return finding{about, block, "the table " + table + " of an earlier installation is in " + region + ", in the stack firebreak-Storage-… that it left: keep it and install elsewhere, or export what you must keep and delete that stack's resources first"}
 }
 
+// belongs looks whether this account is another hub's member: then these are most likely not the credentials that were meant.
+func (s *stack) belongs(ctx context.Context) finding {
+	const about = "account"
+	now, err := (&stack{session: s.session, api: s.api, name: memberStack}).describe(ctx)
+	if err != nil {
+		return unknown(about, err)
+	}
+	if now != nil {
+		for _, p := range now.Parameters {
+			if hub := aws.ToString(p.ParameterValue); aws.ToString(p.ParameterKey) == "HubAccount" && hub != s.account {
+				return finding{about, block, fmt.Sprintf("this one (%s) is watched by the hub in account %s: are these the credentials that you meant?", s.account, hub)}
+			}
+		}
+	}
+	return finding{about, good, "watched by no other hub"}
+}
+
 // architecture is what was asked for, else what is installed, else the template's default.
 func architecture(given map[string]string, installed *installation) string {
 	if a := given["Architecture"]; a != "" {
@@ -230,6 +253,27 @@ func memberList(flag, list string) error {
 		seen[id] = true
 	}
 	return nil
+}
+
+// regionList says what is wrong with a list of regions: a region that is misspelt would be acted in nowhere, and nobody told.
+func regionList(list string) error {
+	if list == "" {
+		return nil
+	}
+	for _, r := range strings.Split(list, ",") {
+		if !regionName.MatchString(strings.TrimSpace(r)) {
+			return fmt.Errorf("--regions: %q is not a region", strings.TrimSpace(r))
+		}
+	}
+	return nil
+}
+
+// architectureName says what is wrong with --arch.
+func architectureName(arch string) error {
+	if slices.Contains([]string{"", "arm64", "x86_64"}, arch) {
+		return nil
+	}
+	return fmt.Errorf("--arch: %q is neither arm64 nor x86_64", arch)
 }
 
 // memberParameters gives the template's Members and Accounts for a list of accounts.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+	cf "github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 	"github.com/aws/aws-sdk-go-v2/service/detective"
 	"github.com/aws/aws-sdk-go-v2/service/guardduty"
 	gd "github.com/aws/aws-sdk-go-v2/service/guardduty/types"
@@ -37,11 +38,16 @@ as it is. Once every account has a recorder: once more with the security account
 
 What CloudFormation has no resource for is done by calls, which are listed; the rest is the stack firebreak-organization.`
 
-// services that are delegated by AWS Organizations itself; the others have a call of their own.
-var delegated = []string{"access-analyzer.amazonaws.com", "config-multiaccountsetup.amazonaws.com", "config.amazonaws.com", "member.org.stacksets.cloudformation.amazonaws.com"}
+// delegated are services that AWS Organizations itself delegates; the others have a call of their own.
+var delegated = []string{"access-analyzer.amazonaws.com", "config-multiaccountsetup.amazonaws.com", "config.amazonaws.com", stackSetsService}
 
-// trusted are services that must be let into the organization before they can be delegated or used in it.
-var trusted = append([]string{"cloudtrail.amazonaws.com"}, delegated...)
+// stackSetsService is let into the organization by CloudFormation's own call: that of AWS Organizations is accepted for it, and stack sets
+// are refused all the same.
+const stackSetsService = "member.org.stacksets.cloudformation.amazonaws.com"
+
+// trusted are services that must be let into the organization before they can be delegated or used in it. GuardDuty's call lets itself in,
+// and not the scans for malware in the accounts (GuardDuty user guide, GuardDuty-initiated malware scan, trusted access).
+var trusted = []string{"access-analyzer.amazonaws.com", "cloudtrail.amazonaws.com", "config-multiaccountsetup.amazonaws.com", "config.amazonaws.com", "malware-protection.guardduty.amazonaws.com"}
 
 // plans are GuardDuty's protection plans, as in cloudformation/organization.yaml.
 var plans = []string{"S3_DATA_EVENTS", "EKS_AUDIT_LOGS", "EBS_MALWARE_PROTECTION", "RDS_LOGIN_EVENTS", "LAMBDA_NETWORK_LOGS", "RUNTIME_MONITORING"}
@@ -58,6 +64,12 @@ type organizationAPI interface {
 	ListDelegatedServicesForAccount(context.Context, *organizations.ListDelegatedServicesForAccountInput, ...func(*organizations.Options)) (*organizations.ListDelegatedServicesForAccountOutput, error)
 	RegisterDelegatedAdministrator(context.Context, *organizations.RegisterDelegatedAdministratorInput, ...func(*organizations.Options)) (*organizations.RegisterDelegatedAdministratorOutput, error)
 	EnablePolicyType(context.Context, *organizations.EnablePolicyTypeInput, ...func(*organizations.Options)) (*organizations.EnablePolicyTypeOutput, error)
+}
+
+// accessAPI are the calls on CloudFormation's place in the organization.
+type accessAPI interface {
+	DescribeOrganizationsAccess(context.Context, *cloudformation.DescribeOrganizationsAccessInput, ...func(*cloudformation.Options)) (*cloudformation.DescribeOrganizationsAccessOutput, error)
+	ActivateOrganizationsAccess(context.Context, *cloudformation.ActivateOrganizationsAccessInput, ...func(*cloudformation.Options)) (*cloudformation.ActivateOrganizationsAccessOutput, error)
 }
 
 // detectorAPI are the calls on GuardDuty.
@@ -84,6 +96,7 @@ type graphAPI interface {
 type preparation struct {
 	*session
 	organizations organizationAPI
+	access        accessAPI
 	detectors     detectorAPI
 	hubs          hubAPI
 	graphs        graphAPI
@@ -135,7 +148,7 @@ func (s *session) organization(ctx context.Context, args []string) error {
 	})
 	given := chosen(installed, choices, s.cfg.Region)
 	p := preparation{
-		session: s, organizations: organizations.NewFromConfig(s.cfg), detectors: guardduty.NewFromConfig(s.cfg), hubs: securityhub.NewFromConfig(s.cfg),
+		session: s, organizations: organizations.NewFromConfig(s.cfg), access: cloudformation.NewFromConfig(s.cfg), detectors: guardduty.NewFromConfig(s.cfg), hubs: securityhub.NewFromConfig(s.cfg),
 		graphs: detective.NewFromConfig(s.cfg), security: *security, detective: given["Detective"] == "yes", fence: given["Fence"] == "yes",
 	}
 	out, err := p.organizations.DescribeOrganization(ctx, &organizations.DescribeOrganizationInput{})
@@ -143,7 +156,10 @@ func (s *session) organization(ctx context.Context, args []string) error {
 		return fmt.Errorf("look at the organization: %w", err)
 	}
 	management := aws.ToString(out.Organization.MasterAccountId)
-	if s.account != management && s.account != *security {
+	switch {
+	case *security == management:
+		return fmt.Errorf("--security-account: %s is the management account, which AWS lets delegate to others only, and which no service control policy binds: take an account of its own", management)
+	case s.account != management && s.account != *security:
 		return fmt.Errorf("account %s is neither the management account %s nor the security account %s", s.account, management, *security)
 	}
 	roots, err := p.organizations.ListRoots(ctx, &organizations.ListRootsInput{})
@@ -185,6 +201,10 @@ func (p preparation) manage(ctx context.Context, stack *stack, installed *instal
 	}
 	if err := p.perform(ctx, deeds); err != nil {
 		return err
+	}
+	if given["HomeRegion"] != p.cfg.Region {
+		p.say("the trail and the fence are made in %s; next: the same with the security account's credentials", given["HomeRegion"])
+		return nil
 	}
 	bucket := fmt.Sprintf("firebreak-records-%s-%s", p.security, given["HomeRegion"])
 	_, err = p.s3().HeadBucket(ctx, &s3.HeadBucketInput{Bucket: &bucket})
@@ -245,9 +265,24 @@ func (p preparation) delegations(ctx context.Context, root string) ([]deed, erro
 		if !slices.ContainsFunc(services.EnabledServicePrincipals, func(e org.EnabledServicePrincipal) bool { return aws.ToString(e.ServicePrincipal) == service }) {
 			deeds = append(deeds, deed{"let " + service + " into the organization", func(ctx context.Context) error {
 				_, err := p.organizations.EnableAWSServiceAccess(ctx, &organizations.EnableAWSServiceAccessInput{ServicePrincipal: &service})
+				var input *org.InvalidInputException
+				if errors.As(err, &input) && input.Reason == org.InvalidInputExceptionReasonUnrecognizedServicePrincipal {
+					p.say("note: there is no %s in this partition", service)
+					return nil
+				}
 				return err
 			}})
 		}
+	}
+	sets, err := p.access.DescribeOrganizationsAccess(ctx, &cloudformation.DescribeOrganizationsAccessInput{})
+	if err != nil {
+		return nil, fmt.Errorf("look whether stack sets may deploy to the organization: %w", err)
+	}
+	if sets.Status != cf.OrganizationStatusEnabled {
+		deeds = append(deeds, deed{"let stack sets deploy to the organization's accounts", func(ctx context.Context) error {
+			_, err := p.access.ActivateOrganizationsAccess(ctx, &cloudformation.ActivateOrganizationsAccessInput{})
+			return err
+		}})
 	}
 	have, err := p.organizations.ListDelegatedServicesForAccount(ctx, &organizations.ListDelegatedServicesForAccountInput{AccountId: &p.security})
 	var none *org.AccountNotRegisteredException

@@ -5,11 +5,14 @@ import (
 	"context"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+	cf "github.com/aws/aws-sdk-go-v2/service/cloudformation/types"
 	"github.com/aws/aws-sdk-go-v2/service/detective"
 	"github.com/aws/aws-sdk-go-v2/service/guardduty"
 	gd "github.com/aws/aws-sdk-go-v2/service/guardduty/types"
@@ -25,10 +28,10 @@ const security = "111111111111"
 
 // council is an organization and the services in it.
 type council struct {
-	organizationAPI
 	trusted, delegated []string
 	guardDuty, hub     string
-	policies           bool
+	policies, sets     bool
+	missing            string // service that this partition does not have
 	detectors          []string
 	updated            *guardduty.UpdateDetectorInput
 	everywhere         *guardduty.UpdateOrganizationConfigurationInput
@@ -43,6 +46,9 @@ func (c *council) ListAWSServiceAccessForOrganization(context.Context, *organiza
 }
 
 func (c *council) EnableAWSServiceAccess(_ context.Context, in *organizations.EnableAWSServiceAccessInput, _ ...func(*organizations.Options)) (*organizations.EnableAWSServiceAccessOutput, error) {
+	if *in.ServicePrincipal == c.missing {
+		return nil, &org.InvalidInputException{Reason: org.InvalidInputExceptionReasonUnrecognizedServicePrincipal}
+	}
 	c.trusted = append(c.trusted, *in.ServicePrincipal)
 	return &organizations.EnableAWSServiceAccessOutput{}, nil
 }
@@ -74,6 +80,18 @@ func (c *council) ListRoots(context.Context, *organizations.ListRootsInput, ...f
 func (c *council) EnablePolicyType(context.Context, *organizations.EnablePolicyTypeInput, ...func(*organizations.Options)) (*organizations.EnablePolicyTypeOutput, error) {
 	c.policies = true
 	return &organizations.EnablePolicyTypeOutput{}, nil
+}
+
+func (c *council) DescribeOrganizationsAccess(context.Context, *cloudformation.DescribeOrganizationsAccessInput, ...func(*cloudformation.Options)) (*cloudformation.DescribeOrganizationsAccessOutput, error) {
+	if c.sets {
+		return &cloudformation.DescribeOrganizationsAccessOutput{Status: cf.OrganizationStatusEnabled}, nil
+	}
+	return &cloudformation.DescribeOrganizationsAccessOutput{Status: cf.OrganizationStatusDisabled}, nil
+}
+
+func (c *council) ActivateOrganizationsAccess(context.Context, *cloudformation.ActivateOrganizationsAccessInput, ...func(*cloudformation.Options)) (*cloudformation.ActivateOrganizationsAccessOutput, error) {
+	c.sets = true
+	return &cloudformation.ActivateOrganizationsAccessOutput{}, nil
 }
 
 func (c *council) ListDetectors(context.Context, *guardduty.ListDetectorsInput, ...func(*guardduty.Options)) (*guardduty.ListDetectorsOutput, error) {
@@ -126,7 +144,7 @@ func (g *graphs) EnableOrganizationAdminAccount(_ context.Context, in *detective
 func prepare(c *council, plan bool) (preparation, *bytes.Buffer) {
 	out := &bytes.Buffer{}
 	s := &session{account: "999999999999", plan: plan, out: out, log: io.Discard, begun: time.Now(), cfg: aws.Config{Region: "us-east-1"}}
-	return preparation{session: s, organizations: c, detectors: c, hubs: hubs{c}, graphs: &graphs{}, security: security, detective: true, fence: true}, out
+	return preparation{session: s, organizations: c, access: c, detectors: c, hubs: hubs{c}, graphs: &graphs{}, security: security, detective: true, fence: true}, out
 }
 
 // What is not delegated yet is, once; a plan says it and does nothing.
@@ -137,19 +155,24 @@ func TestServicesAreDelegatedOnce(t *testing.T) {
 	if err == nil {
 		err = planned.perform(t.Context(), deeds)
 	}
-	if err != nil || len(c.delegated) > 0 || c.guardDuty != "" || c.policies || strings.Count(out.String(), "call     ") != len(deeds) {
+	if err != nil || len(c.delegated) > 0 || c.guardDuty != "" || c.policies || c.sets || strings.Count(out.String(), "call     ") != len(deeds) {
 		t.Errorf("planned: %v, %+v\n%s", err, c, out)
 	}
 	p, _ := prepare(c, false)
 	if err := p.perform(t.Context(), deeds); err != nil {
 		t.Fatal(err)
 	}
-	want := &council{trusted: append([]string{"config.amazonaws.com"}, "cloudtrail.amazonaws.com", delegated[0], delegated[1], delegated[3]), delegated: delegated, guardDuty: security, policies: true}
-	if diff := cmp.Diff([]any{want.trusted, want.delegated, want.guardDuty, want.policies}, []any{c.trusted, c.delegated, c.guardDuty, c.policies}); diff != "" {
+	want := &council{trusted: []string{"config.amazonaws.com", "access-analyzer.amazonaws.com", "cloudtrail.amazonaws.com", "config-multiaccountsetup.amazonaws.com", "malware-protection.guardduty.amazonaws.com"}, delegated: delegated, guardDuty: security, policies: true, sets: true}
+	if diff := cmp.Diff([]any{want.trusted, want.delegated, want.guardDuty, want.policies, want.sets}, []any{c.trusted, c.delegated, c.guardDuty, c.policies, c.sets}); diff != "" {
 		t.Error(diff)
 	}
 	c.hub = security
 	p.detective = false
+	for _, service := range delegated {
+		if service != stackSetsService && !slices.Contains(trusted, service) {
+			t.Errorf("%s is delegated and not let in", service)
+		}
+	}
 	if again, err := p.delegations(t.Context(), "r-abcd"); err != nil || len(again) > 0 {
 		t.Errorf("again: %d calls, %v", len(again), err)
 	}
@@ -180,6 +203,28 @@ func TestGuardDutyIsOnEverywhere(t *testing.T) {
 	none, _ := prepare(&council{}, false)
 	if _, err := none.settings(t.Context()); err == nil {
 		t.Error("no detector is no error")
+	}
+}
+
+// Not every partition has every service: the others are delegated all the same.
+func TestAServiceThatIsNotHereStopsNothing(t *testing.T) {
+	c := &council{missing: "malware-protection.guardduty.amazonaws.com"}
+	p, _ := prepare(c, false)
+	deeds, err := p.delegations(t.Context(), "r-abcd")
+	if err == nil {
+		err = p.perform(t.Context(), deeds)
+	}
+	if err != nil || c.guardDuty != security || len(c.trusted) != len(trusted)-1 {
+		t.Errorf("trusted %v, delegated to %q, %v", c.trusted, c.guardDuty, err)
+	}
+}
+
+// In every other region the management account only delegates: all of the template's resources there would be left out by its conditions.
+func TestTheTrailIsMadeInOneRegion(t *testing.T) {
+	c := &council{}
+	p, _ := prepare(c, false)
+	if err := p.manage(t.Context(), nil, nil, map[string]string{"RootId": "r-abcd", "HomeRegion": "eu-west-1"}); err != nil || c.guardDuty != security {
+		t.Errorf("delegated to %q, %v", c.guardDuty, err)
 	}
 }
 
@@ -223,6 +268,19 @@ func TestTheOrganizationGetsItsParameters(t *testing.T) {
 	}
 	if diff := cmp.Diff(sorted(given), sorted(doc.Parameters)); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func (c *council) DescribeOrganization(context.Context, *organizations.DescribeOrganizationInput, ...func(*organizations.Options)) (*organizations.DescribeOrganizationOutput, error) {
+	return &organizations.DescribeOrganizationOutput{Organization: &org.Organization{MasterAccountId: aws.String("999999999999")}}, nil
+}
+
+// The management account cannot act by delegation, and no other account can act without.
+func TestStackSetsAreManagedInTheRightName(t *testing.T) {
+	for account, want := range map[string]string{"999999999999": "SELF", security: "DELEGATED_ADMIN"} {
+		if got := (&session{account: account}).callAs(t.Context(), &council{}); got != want {
+			t.Errorf("account %s calls as %s, not as %s", account, got, want)
+		}
 	}
 }
 

@@ -36,6 +36,9 @@ func (s *session) config(ctx context.Context, args []string) error {
 	if err := parse(flags, args); err != nil {
 		return err
 	}
+	if err := architectureName(*arch); err != nil {
+		return err
+	}
 	if err := s.identify(ctx); err != nil {
 		return err
 	}

@@ -178,6 +178,9 @@ func (s *stack) set(ctx context.Context, installed *installation, values map[str
 	return s.deploy(ctx, source{installed: true}, values, installed)
 }
 
+// longestParameter is CloudFormation's quota for the value of a parameter, in bytes.
+const longestParameter = 4096
+
 // parameters sets what was given, keeps what is installed, and leaves the rest to the template's defaults.
 func (s *stack) parameters(ctx context.Context, src source, given map[string]string, installed *installation) ([]types.Parameter, error) {
 	body, url := src.fields()
@@ -201,6 +204,9 @@ func (s *stack) parameters(ctx context.Context, src source, given map[string]str
 		}
 	}
 	for _, key := range sorted(given) {
+		if len(given[key]) > longestParameter {
+			return nil, fmt.Errorf("stack %s: the parameter %s has %d bytes, and CloudFormation takes %d: name fewer, or by shorter names", s.name, key, len(given[key]), longestParameter)
+		}
 		if !known[key] {
 			return nil, fmt.Errorf("stack %s has no parameter %s; it has %s", s.name, key, strings.Join(sorted(known), ", "))
 		}
@@ -244,13 +250,15 @@ func (s *stack) changeSet(ctx context.Context, src source, parameters []types.Pa
 	}
 	if now.Status == types.ChangeSetStatusFailed {
 		reason := aws.ToString(now.StatusReason)
-		if err := s.discard(ctx, set, installed == nil); err != nil {
+		same := strings.Contains(reason, "didn't contain changes") || strings.Contains(reason, "No updates are to be performed")
+		again := deep && !same // into the same empty stack: one that is being deleted takes no change set
+		if err := s.discard(ctx, set, installed == nil && !again); err != nil {
 			return "", nil, err
 		}
 		switch {
-		case strings.Contains(reason, "didn't contain changes"), strings.Contains(reason, "No updates are to be performed"):
+		case same:
 			return "", nil, nil
-		case deep: // what a nested stack takes from one that does not exist yet cannot always be resolved before it does
+		case again: // what a nested stack takes from one that does not exist yet cannot always be resolved before it does
 			s.say("the change set cannot look into nested stacks (%s): showing the outer one", reason)
 			return s.changeSet(ctx, src, parameters, installed, false)
 		}

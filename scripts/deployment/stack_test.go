@@ -129,6 +129,7 @@ func TestParametersAreCheckedByName(t *testing.T) {
 	for want, given := range map[string]map[string]string{
 		"the parameter ExternalId is needed: shared": {},
 		"has no parameter Mode; it has ExternalId":   {"ExternalId": "x", "Mode": "act"},
+		"ExternalId has 4097 bytes":                  {"ExternalId": strings.Repeat("x", 4097)},
 	} {
 		f := &former{needs: []types.ParameterDeclaration{{ParameterKey: aws.String("ExternalId"), Description: aws.String("shared")}}}
 		s, _ := of(f)
@@ -153,6 +154,20 @@ func TestPlanShowsAndChangesNothing(t *testing.T) {
 	}
 	if got, want := out.String(), "CloudFormation: REPLACE Ledger AWS::DynamoDB::Table (KeySchema)\n"; !strings.Contains(got, want) {
 		t.Errorf("shown %q", got)
+	}
+}
+
+// Where CloudFormation cannot look into nested stacks that do not exist yet, the second try goes into the same empty stack: the first one
+// may still be on its way out when the second comes.
+func TestAPlanIsTriedAgainInTheSameStack(t *testing.T) {
+	f := &former{set: cloudformation.DescribeChangeSetOutput{Status: types.ChangeSetStatusFailed, StatusReason: aws.String("Failed to resolve parameters of a nested stack")}}
+	s, _ := of(f)
+	s.plan = true
+	if err := s.deploy(t.Context(), source{body: "x"}, nil, nil); err == nil {
+		t.Error("a change set that fails twice is no error")
+	}
+	if diff := cmp.Diff([]string{"create", "discard", "create", "discard", "delete"}, f.calls); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -4,18 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+	"github.com/aws/aws-sdk-go-v2/service/organizations"
 )
 
 const stackSetsStack = "firebreak-stack-sets"
 
 const stackSetsAbout = `Deploys the member template, and where asked for recorder and Config rules, to every account of organizational units by service-
 managed stack sets: new accounts get them by themselves. With the hub's credentials, where scripts/deploy organization has let
-the security account manage stack sets, or with the management account's. The management account itself is left out by AWS:
-there, scripts/deploy member by hand. Build first where the rules are deployed: scripts/build.`
+the security account manage stack sets, or with the management account's, --hub-account and the external id in the environment,
+FIREBREAK_EXTERNAL_ID. The management account itself is left out by AWS: there, scripts/deploy member by hand. Build first where
+the rules are deployed: scripts/build.`
 
 // global is the region in which the events of a partition's global services (IAM among them) appear.
 var global = map[string]string{"aws": "us-east-1", "aws-us-gov": "us-gov-west-1", "aws-cn": "cn-north-1"}
@@ -43,8 +47,13 @@ func (s *session) stackSets(ctx context.Context, args []string) error {
 	if *units != "" && *accounts != "" {
 		return errors.New("--units and --accounts: name one of them")
 	}
-	if err := memberList("--accounts", *accounts); err != nil {
+	if err := errors.Join(memberList("--accounts", *accounts), regionList(*regions), architectureName(*arch)); err != nil {
 		return err
+	}
+	for name, value := range map[string]string{"--recorder": *recorder, "--rules": *rules} {
+		if !slices.Contains([]string{"", "yes", "no"}, value) {
+			return fmt.Errorf("%s: %q is neither yes nor no", name, value)
+		}
 	}
 	if err := s.identify(ctx); err != nil {
 		return err
@@ -57,9 +66,14 @@ func (s *session) stackSets(ctx context.Context, args []string) error {
 	if installed == nil && *units == "" && *accounts == "" {
 		return errors.New("--units or --accounts is needed: they say who is watched")
 	}
-	id, err := s.externalID(ctx, false)
-	if err != nil {
-		return err
+	if or(*recorder, installed.parameter("Recorder")) == "yes" && or(*bucket, installed.parameter("RecordsBucket")) == "" {
+		return errors.New("--records-bucket is needed with --recorder: a recorder has to write somewhere; it is the output RecordsBucket of scripts/deploy organization")
+	}
+	id := os.Getenv(externalIDEnv)
+	if id == "" {
+		if id, err = s.externalID(ctx, false); err != nil {
+			return err
+		}
 	}
 	given := optional(installed, map[string]string{
 		"Units": *units, "Accounts": *accounts, "HubAccount": or(*hub, s.account), "HubRegion": s.cfg.Region, "StandbyRegion": *standby, "ExternalId": id, "ForensicAccount": *forensic,
@@ -68,7 +82,7 @@ func (s *session) stackSets(ctx context.Context, args []string) error {
 	if *regions != "" || installed == nil {
 		given["Regions"] = watched(or(*regions, s.cfg.Region), s.partition)
 	}
-	defaults := map[string]string{"Recorder": "no", "Rules": "no", "Architecture": "arm64", "TagKey": "data-classification", "TagValues": "phi", "Keys": "customer", "CallAs": "DELEGATED_ADMIN"}
+	defaults := map[string]string{"Recorder": "no", "Rules": "no", "Architecture": "arm64", "TagKey": "data-classification", "TagValues": "phi", "Keys": "customer", "CallAs": s.callAs(ctx, organizations.NewFromConfig(s.cfg))}
 	for name, value := range defaults {
 		if v, ok := given[name]; ok && v == "" {
 			given[name] = value
@@ -112,6 +126,15 @@ func (s *session) stackSets(ctx context.Context, args []string) error {
 	}
 	s.say("done; the stack sets deploy to the accounts by themselves, see the CloudFormation console. In the management account: scripts/deploy member")
 	return nil
+}
+
+// callAs says in whose name this account manages stack sets: the management account in its own, every other by delegation.
+func (s *session) callAs(ctx context.Context, api organizationAPI) string {
+	out, err := api.DescribeOrganization(ctx, &organizations.DescribeOrganizationInput{})
+	if err == nil && out.Organization != nil && aws.ToString(out.Organization.MasterAccountId) == s.account {
+		return "SELF"
+	}
+	return "DELEGATED_ADMIN"
 }
 
 // watched is a list of regions with the global one of the partition in it, sorted.

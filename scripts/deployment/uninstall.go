@@ -56,13 +56,18 @@ func (s *session) uninstall(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if part == "hub" {
+	whole := part == "hub" && outputs["TableName"] != "" // a first try that failed has neither ledger nor outputs
+	if whole {
 		store := ledger.NewDynamo(dynamodb.NewFromConfig(s.cfg), outputs["TableName"])
 		if err := s.left(ctx, store, *abandon || !*sure); err != nil {
 			return err
 		}
 	}
-	fmt.Fprintf(s.out, "goes     stack %s, with everything in it but\n", name)
+	everything := "everything in it"
+	if part == "stack-sets" {
+		everything += ", the accounts' stacks and the recorders they made"
+	}
+	fmt.Fprintf(s.out, "goes     stack %s, with %s, but\n", name, everything)
 	for _, line := range stays(part, outputs) {
 		fmt.Fprintf(s.out, "stays    %s\n", line)
 	}
@@ -73,7 +78,7 @@ func (s *session) uninstall(ctx context.Context, args []string) error {
 	if err := stack.remove(ctx, now); err != nil {
 		return err
 	}
-	if part != "hub" {
+	if !whole {
 		return nil
 	}
 	return s.kept(ctx, outputs)
@@ -96,7 +101,7 @@ func stays(part string, outputs map[string]string) []string {
 	case "config":
 		return []string{"recorder    stack " + recorderStack + ", where it was made"}
 	}
-	return []string{"nothing; the stack sets' own stacks go with them"}
+	return []string{"letters     queue firebreak-forwarder in each account and region: look and delete it before another installation"}
 }
 
 // left says which incidents would be left as they are.
