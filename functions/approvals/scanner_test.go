@@ -90,7 +90,7 @@ func TestRandomForgeriesOpenNothing(t *testing.T) {
 	}
 	a := d.approval(1)
 	link := d.link("alice")
-	l, err := approval.ParseLink(link)
+	l, err := ring.Parse(link)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +115,7 @@ func TestRandomForgeriesOpenNothing(t *testing.T) {
 		if forged == link {
 			continue
 		}
-		if f, err := approval.ParseLink(forged); err == nil {
+		if f, err := ring.Parse(forged); err == nil {
 			if parsed++; ring.Genuine(f, a) {
 				t.Fatalf("a forged link opens: %s", forged)
 			}

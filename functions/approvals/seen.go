@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -20,14 +21,13 @@ import (
 // seen answers the link by which a person acknowledges an incident. GET shows it; POST stops the escalation, nothing else.
 func (h handler) seen(ctx context.Context, req request, segment string, p pages) (response, error) {
 	wrong := p.message(http.StatusNotFound, "wrong")
-	link, err := approval.ParseLink(segment)
-	if err != nil {
+	ring, link, err := h.keys.Follow(ctx, segment)
+	if errors.Is(err, approval.ErrLink) {
 		return wrong, nil
-	}
-	v := visit{link: link, now: h.now().UTC()}
-	if v.ring, err = h.keys.For(ctx, link.KeyID); err != nil {
+	} else if err != nil {
 		return response{}, err
 	}
+	v := visit{link: link, ring: ring, now: h.now().UTC()}
 	if v.installed, err = h.inst.Deciding(ctx); err != nil {
 		return response{}, err
 	}

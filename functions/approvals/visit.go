@@ -29,10 +29,9 @@ type visit struct {
 // follow follows a link. Whatever is wrong with one, the answer is the same; res is set then.
 func (h handler) follow(ctx context.Context, segment string, p pages) (v visit, res *response, err error) {
 	wrong := p.message(http.StatusNotFound, "wrong")
-	if v.link, err = approval.ParseLink(segment); err != nil {
+	if v.ring, v.link, err = h.keys.Follow(ctx, segment); errors.Is(err, approval.ErrLink) {
 		return v, &wrong, nil
-	}
-	if v.ring, err = h.keys.For(ctx, v.link.KeyID); err != nil {
+	} else if err != nil {
 		return v, nil, err
 	}
 	if v.installed, err = h.inst.Deciding(ctx); err != nil {

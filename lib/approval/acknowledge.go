@@ -88,7 +88,7 @@ func BeginWatch(ctx context.Context, s ledger.Store, meta ledger.Incident, now t
 // SeenLink makes the personal link by which an approver acknowledges an incident's episode.
 func (r Ring) SeenLink(meta ledger.Incident, approver string, expires time.Time) string {
 	l := Link{Incident: meta.ID, Number: -meta.Episode, Approver: approver, Expires: expires, KeyID: r.ID}
-	return l.encode(l.sign([]byte(r.Key), seen))
+	return r.encode(l, l.sign([]byte(r.Key), seen))
 }
 
 // seen stands in a link to acknowledge where the hash of a plan stands in others; numbers of episodes are negative there, so

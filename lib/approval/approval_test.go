@@ -3,6 +3,7 @@ package approval
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -675,11 +676,11 @@ func TestLinks(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := Approval{Incident: id, Number: 1, Hash: "h", Expires: now}
-	l, err := ParseLink(old.Link(a, "alice"))
+	l, err := old.Parse(old.Link(a, "alice"))
 	if err != nil || l.Approver != "alice" || !old.Genuine(l, a) || !rotated.Genuine(l, a) {
 		t.Fatalf("%+v %v", l, err)
 	}
-	if fresh, err := ParseLink(rotated.Link(a, "alice")); err != nil || old.Genuine(fresh, a) || !rotated.Genuine(fresh, a) {
+	if fresh, err := rotated.Parse(rotated.Link(a, "alice")); err != nil || old.Genuine(fresh, a) || !rotated.Genuine(fresh, a) {
 		t.Error("a link of the new key", err)
 	}
 	for name, b := range map[string]Approval{
@@ -743,25 +744,66 @@ func TestKeysAreKept(t *testing.T) {
 	}
 }
 
-// A link of the key after the next rotation is no reason to read the secret at every request.
+// A link of a key that is not known is no reason to read the secret at every request.
 func TestAnUnknownKeyIsLookedUp(t *testing.T) {
-	v := &vault{secret: `{"id":"1","key":"` + strings.Repeat("k", 64) + `"}`}
+	one := `{"id":"1","key":"` + strings.Repeat("k", 64) + `"}`
+	two := `{"id":"2","key":"` + strings.Repeat("n", 64) + `","previous":` + one + `,"since":"` + now.Format(time.RFC3339) + `"}`
+	a := Approval{Incident: id, Number: 1, Hash: "h", Expires: now.Add(time.Hour)}
+	links := map[string]string{}
+	for _, secret := range []string{one, two} {
+		r, err := ParseRing([]byte(secret))
+		if err != nil {
+			t.Fatal(err)
+		}
+		links[r.ID] = r.Link(a, "alice")
+	}
+	v := &vault{secret: one}
 	k := NewKeys(v, "secret", func() time.Time { return now })
 	for range 5 {
-		if r, err := k.For(t.Context(), "2"); err != nil || r.ID != "1" {
-			t.Fatal(r, err)
+		if _, _, err := k.Follow(t.Context(), links["2"]); !errors.Is(err, ErrLink) {
+			t.Fatal(err)
 		}
 	}
 	if v.reads != 1 {
 		t.Errorf("read %d times", v.reads)
 	}
-	v.secret = `{"id":"2","key":"` + strings.Repeat("n", 64) + `","previous":{"id":"1","key":"` + strings.Repeat("k", 64) + `"},"since":"` + now.Format(time.RFC3339) + `"}`
-	k.read = time.Now().Add(-time.Minute)
-	if r, err := k.For(t.Context(), "1"); err != nil || r.ID != "1" || v.reads != 1 {
-		t.Errorf("%v %v, read %d times", r, err, v.reads)
+	v.secret = two
+	for i, c := range []struct{ link, ring string }{{"1", "1"}, {"2", "2"}, {"1", "2"}} {
+		k.read = k.read.Add(-time.Minute)
+		r, l, err := k.Follow(t.Context(), links[c.link])
+		if err != nil || r.ID != c.ring || !r.Genuine(l, a) || l.Approver != "alice" || v.reads != min(i+1, 2) {
+			t.Errorf("link of key %s: %v %v, read %d times", c.link, r, err, v.reads)
+		}
 	}
-	if r, err := k.For(t.Context(), "2"); err != nil || r.ID != "2" || v.reads != 2 {
-		t.Errorf("%v %v, read %d times", r, err, v.reads)
+	if _, _, err := k.Follow(t.Context(), "no.link"); !errors.Is(err, ErrLink) || v.reads != 2 {
+		t.Errorf("%v, read %d times", err, v.reads)
+	}
+}
+
+// Who reads an address learns nothing: what a link says is neither in it nor in what it decodes to, and one link has one address.
+func TestALinkIsOpaque(t *testing.T) {
+	ring, err := ParseRing([]byte(`{"id":"key-of-march","key":"` + strings.Repeat("k", 64) + `"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := Approval{Incident: id, Number: 1, Hash: "h", Expires: now.Add(time.Hour)}
+	alices := ring.Link(a, "alice")
+	if again := ring.Link(a, "alice"); again != alices {
+		t.Error("the same link has two addresses")
+	}
+	head, _, _ := strings.Cut(alices, ".")
+	raw, err := base64.RawURLEncoding.DecodeString(head)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range []string{id, "alice", "key-of-march"} {
+		if strings.Contains(alices+string(raw), secret) {
+			t.Errorf("%q can be read in %q", secret, raw)
+		}
+	}
+	bobs, _, _ := strings.Cut(ring.Link(a, "bob"), ".")
+	if len(bobs) == len(head) && bobs[:16] == head[:16] {
+		t.Error("two links begin alike: they have one nonce")
 	}
 }
 
@@ -776,7 +818,7 @@ func TestThePreviousKeyRetires(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := Approval{Incident: id, Number: 1, Hash: "h", Expires: now.Add(160 * time.Hour)}
-	l, err := ParseLink(old.Link(a, "alice"))
+	l, err := old.Parse(old.Link(a, "alice"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -1206,7 +1248,7 @@ func TestAcknowledgements(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := ParseLink(ring.SeenLink(meta.Value, "alice", now.Add(time.Hour)))
+	l, err := ring.Parse(ring.SeenLink(meta.Value, "alice", now.Add(time.Hour)))
 	if err != nil || !ring.GenuineSeen(l, meta.Value) {
 		t.Fatal(l, err)
 	}
@@ -1220,7 +1262,7 @@ func TestAcknowledgements(t *testing.T) {
 			t.Errorf("it opens request %d", n)
 		}
 	}
-	if asked, err := ParseLink(ring.Link(Approval{Incident: id, Number: 1, Hash: seen, Expires: now.Add(time.Hour)}, "alice")); err != nil || ring.GenuineSeen(asked, meta.Value) {
+	if asked, err := ring.Parse(ring.Link(Approval{Incident: id, Number: 1, Hash: seen, Expires: now.Add(time.Hour)}, "alice")); err != nil || ring.GenuineSeen(asked, meta.Value) {
 		t.Error("a link to decide acknowledges", err)
 	}
 	var wg sync.WaitGroup

@@ -2,6 +2,8 @@ package approval
 
 import (
 	"context"
+	"crypto/aes"
+	"crypto/cipher"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -108,16 +110,33 @@ type Link struct {
 	text     string
 }
 
-// Link makes the personal link of one approver to one approval: an opaque path segment. It names an approval; it is no proof
-// of who follows it.
+// Link makes the personal link of one approver to one approval: an opaque path segment. It names an approval to whoever has the key,
+// and nothing to whom it is forwarded or who reads an address in a log; it is no proof of who follows it.
 func (r Ring) Link(a Approval, approver string) string {
 	l := Link{Incident: a.Incident, Number: a.Number, Approver: approver, Expires: a.Expires, KeyID: r.ID}
-	return l.encode(l.sign([]byte(r.Key), a.Hash))
+	return r.encode(l, l.sign([]byte(r.Key), a.Hash))
 }
 
-func (l Link) encode(mac []byte) string {
+func (r Ring) encode(l Link, mac []byte) string {
 	claims, _ := json.Marshal([]any{l.Incident, l.Number, l.Approver, l.Expires.Unix(), l.KeyID}) // strings and integers: cannot fail
-	return base64.RawURLEncoding.EncodeToString(claims) + "." + base64.RawURLEncoding.EncodeToString(mac)
+	// The nonce is made from the claims: the same link always has the same address, and no two links have the same nonce.
+	nonce := sign([]byte(r.Key), "firebreak approval link nonce", string(claims))[:nonceSize]
+	return base64.RawURLEncoding.EncodeToString(veil(r.Key).Seal(nonce, nonce, claims, nil)) + "." + base64.RawURLEncoding.EncodeToString(mac)
+}
+
+const nonceSize = 12
+
+// veil hides what a link says, with a key of its own.
+func veil(key string) cipher.AEAD {
+	block, err := aes.NewCipher(sign([]byte(key), "firebreak approval link veil")) // 32 bytes: AES-256
+	if err != nil {
+		panic(err)
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		panic(err)
+	}
+	return aead
 }
 
 func (l Link) sign(key []byte, hash string) []byte {
@@ -139,35 +158,53 @@ func sign(key []byte, parts ...string) []byte {
 // maxLink bounds what is decoded at all.
 const maxLink = 1024
 
-var errLink = errors.New("not a link")
+// ErrLink says that something is no link that a key of the ring has made.
+var ErrLink = errors.New("not a link")
 
 // String gives the link as it came.
 func (l Link) String() string { return l.text }
 
-// ParseLink takes a link apart and believes nothing of it.
-func ParseLink(text string) (Link, error) {
+// split gives the two parts of what may be a link.
+func split(text string) (veiled, mac []byte, err error) {
 	head, tail, ok := strings.Cut(text, ".")
 	if !ok || len(text) > maxLink {
-		return Link{}, errLink
+		return nil, nil, ErrLink
 	}
-	claims, err := base64.RawURLEncoding.DecodeString(head)
+	if veiled, err = base64.RawURLEncoding.DecodeString(head); err != nil || len(veiled) <= nonceSize {
+		return nil, nil, ErrLink
+	}
+	if mac, err = base64.RawURLEncoding.DecodeString(tail); err != nil {
+		return nil, nil, ErrLink
+	}
+	// One text a link: base64 has several spellings of the same bytes.
+	if base64.RawURLEncoding.EncodeToString(veiled)+"."+base64.RawURLEncoding.EncodeToString(mac) != text {
+		return nil, nil, ErrLink
+	}
+	return veiled, mac, nil
+}
+
+// Parse reads what a link says, if a key of the ring has made it. For which plan, only Genuine tells. Errors: ErrLink.
+func (r Ring) Parse(text string) (Link, error) {
+	veiled, mac, err := split(text)
 	if err != nil {
-		return Link{}, errLink
+		return Link{}, err
 	}
-	l := Link{text: text}
-	if l.mac, err = base64.RawURLEncoding.DecodeString(tail); err != nil {
-		return Link{}, errLink
+	for _, k := range []*ringKey{&r.ringKey, r.Previous} {
+		if k == nil {
+			continue
+		}
+		claims, err := veil(k.Key).Open(nil, veiled[:nonceSize], veiled[nonceSize:], nil)
+		if err != nil {
+			continue
+		}
+		l, expires := Link{mac: mac, text: text}, int64(0)
+		if json.Unmarshal(claims, &[]any{&l.Incident, &l.Number, &l.Approver, &expires, &l.KeyID}) != nil || l.KeyID != k.ID {
+			return Link{}, ErrLink
+		}
+		l.Expires = time.Unix(expires, 0).UTC()
+		return l, nil
 	}
-	var expires int64
-	if err := json.Unmarshal(claims, &[]any{&l.Incident, &l.Number, &l.Approver, &expires, &l.KeyID}); err != nil {
-		return Link{}, errLink
-	}
-	l.Expires = time.Unix(expires, 0).UTC()
-	// One text a link: base64 and JSON have several spellings of the same bytes.
-	if l.encode(l.mac) != text {
-		return Link{}, errLink
-	}
-	return l, nil
+	return Link{}, ErrLink
 }
 
 // Genuine tells whether the link was made by this ring for exactly this approval. It says nothing about its time being over.
@@ -286,22 +323,32 @@ func FixedKeys(r Ring) *Keys {
 
 const keepRing = 5 * time.Minute
 
-// again is how soon the secret is read once more for a key that the ring does not have.
+// again is how soon the secret is read once more for a link that no key of the ring has made.
 const again = 10 * time.Second
 
-// For gives the ring for something that says it was signed by that key. Right after a rotation a link may be newer than the
-// ring that is kept: then the secret is read again. Errors: as Read.
-func (k *Keys) For(ctx context.Context, id string) (Ring, error) {
+// Follow reads a link, and gives the ring that it was read with. Right after a rotation a link may be newer than the ring that is kept:
+// then the secret is read again. Errors: ErrLink, and as Read.
+func (k *Keys) Follow(ctx context.Context, text string) (Ring, Link, error) {
+	if _, _, err := split(text); err != nil {
+		return Ring{}, Link{}, err
+	}
 	r, err := k.Read(ctx)
-	if err != nil || r.key(id) != nil {
-		return r, err
+	if err != nil {
+		return r, Link{}, err
+	}
+	if l, err := r.Parse(text); err == nil {
+		return r, l, nil
 	}
 	k.mu.Lock()
 	if since := time.Since(k.read); since > again {
 		k.read = time.Time{}
 	}
 	k.mu.Unlock()
-	return k.Read(ctx)
+	if r, err = k.Read(ctx); err != nil {
+		return r, Link{}, err
+	}
+	l, err := r.Parse(text)
+	return r, l, err
 }
 
 // Read gives the ring. Errors: Unreadable, Throttled.

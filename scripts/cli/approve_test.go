@@ -271,7 +271,7 @@ func TestRotate(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := approval.Approval{Incident: id, Number: 1, Hash: "h", Expires: now.Add(time.Hour)}
-	old, err := approval.ParseLink(before.Link(a, "alice"))
+	old, err := before.Parse(before.Link(a, "alice"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,7 +282,7 @@ func TestRotate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fresh, err := approval.ParseLink(after.Link(a, "alice"))
+	fresh, err := after.Parse(after.Link(a, "alice"))
 	if err != nil || !after.Genuine(old, a) || !after.Genuine(fresh, a) || before.Genuine(fresh, a) {
 		t.Error("the old links are dead, or the new ones are signed by the old key", err)
 	}
