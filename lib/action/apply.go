@@ -50,6 +50,9 @@ func (r *run) apply(ctx context.Context, c Containment) error {
 	if err != nil {
 		return err
 	}
+	if err := r.goOn(ctx, false); err != nil {
+		return err
+	}
 	_, irreversible := c.(Irreversible)
 	r.merge(now, intent, irreversible)
 	if err := r.lease(ctx, ledger.Applying); err != nil {
@@ -195,8 +198,10 @@ func (r *run) ours(f, v string) bool {
 func (r *run) contain(ctx context.Context, c Containment, now, intent State) (State, error) {
 	_, irreversible := c.(Irreversible)
 	for round := range rounds {
-		if err := r.goOn(ctx, round); err != nil {
-			return nil, err
+		if round > 0 {
+			if err := r.goOn(ctx, true); err != nil {
+				return nil, err
+			}
 		}
 		r.log(ctx, "change")
 		if err := c.Apply(ctx, r.call, now, over(now, intent)); err != nil {
@@ -228,20 +233,18 @@ func (r *run) contain(ctx context.Context, c Containment, now, intent State) (St
 	return nil, fault.New(fault.NotVerified, "applied %d times, and each time it was not contained when read again: somebody or something undoes it", rounds)
 }
 
-// goOn stops a change that is to be made again, where the kill switch was thrown meanwhile; the guard has asked before the first.
-func (r *run) goOn(ctx context.Context, round int) error {
-	if round == 0 {
-		return nil
-	}
+// goOn stops a change where the kill switch was thrown since the guard asked: looking can take long, and so can a change that is to
+// be made again. Errors: a refusal before the first change, NotVerified after it.
+func (r *run) goOn(ctx context.Context, begun bool) error {
 	set, err := setting.ReadGuard(ctx, r.store)
-	if err != nil {
+	// A person may undo in mode plan too.
+	if err != nil || set.Mode == setting.Act || set.Mode == setting.Plan && r.req.Mode.Undoes() {
 		return err
 	}
-	// A person may undo in mode plan too.
-	if set.Mode == setting.Off || set.Mode == setting.Plan && !r.req.Mode.Undoes() {
-		return fault.New(fault.NotVerified, "it did not stay so, and Firebreak was switched to %s (by %s) before it could be done again", set.Mode, set.By)
+	if !begun {
+		return Refuse("Firebreak was switched to %s (by %s) in the meantime: nothing was changed", set.Mode, set.By)
 	}
-	return nil
+	return fault.New(fault.NotVerified, "it did not stay so, and Firebreak was switched to %s (by %s) before it could be done again", set.Mode, set.By)
 }
 
 // stays reads the resource until it is contained, waits for the settle time, and reads it again. It gives the second reading,

@@ -50,6 +50,9 @@ func (r *run) undo(ctx context.Context, c Containment) error {
 		r.done.Reason = "nothing was changed; a person may restore all the same with --force"
 		return nil
 	}
+	if err := r.goOn(ctx, false); err != nil {
+		return err
+	}
 	earlier := h.Phase
 	if err := r.lease(ctx, ledger.Undoing); err != nil {
 		return err
@@ -189,8 +192,10 @@ func (r *run) restore(ctx context.Context, c Containment, now State) (State, err
 	before := r.hold.Value.Before
 	settle := time.Duration(r.set.SettleMilliseconds) * time.Millisecond
 	for round := range rounds {
-		if err := r.goOn(ctx, round); err != nil {
-			return nil, err
+		if round > 0 {
+			if err := r.goOn(ctx, true); err != nil {
+				return nil, err
+			}
 		}
 		r.log(ctx, "restore")
 		if err := c.Restore(ctx, r.call, now, before); err != nil {

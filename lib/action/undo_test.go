@@ -205,6 +205,28 @@ func TestTheKillSwitchStopsARepeatedChange(t *testing.T) {
 	}
 }
 
+// Looking can take long: a switch that is thrown meanwhile stops the first change too.
+func TestTheKillSwitchThrownWhileItLooksStopsTheFirstChange(t *testing.T) {
+	for _, c := range []struct {
+		mode     incident.Mode
+		switched setting.Mode
+	}{{incident.Apply, setting.Off}, {incident.Apply, setting.Plan}, {incident.Undo, setting.Off}} {
+		w := newWorld(t, &door{state: State{"a": "open"}})
+		if c.mode == incident.Undo {
+			w.must(request(incident.Apply, "INC-A", first), incident.Applied)
+		}
+		before, hold := w.door.changes, w.hold()
+		w.door.fail = func(int, string) error {
+			w.settings(func(g *setting.Guard) { g.Mode, g.By = c.switched, "bob" })
+			return nil
+		}
+		got := w.must(request(c.mode, "INC-A", first), incident.Refused)
+		if !strings.Contains(got.Reason, "switched to "+string(c.switched)+" (by bob)") || w.door.changes != before || w.hold().Phase != hold.Phase {
+			t.Errorf("%s: %s, %d changes, the hold is %s", c.mode, got.Reason, w.door.changes-before, w.hold().Phase)
+		}
+	}
+}
+
 // A warm function asks anew before each change: the switch takes effect with the very next one.
 func TestTheKillSwitchTakesEffectInAWarmFunction(t *testing.T) {
 	w := newWorld(t, &door{state: State{"a": "open", "b": "open"}})

@@ -215,6 +215,7 @@ func unseen(t *testing.T) []struct{ name, want, says, in string } {
 	of("type no type at all", "notify", "does not know", mine, "d.type", "weird")
 	of("region that is none", "notify", "not the name of a region", mine, "d.region", "moon", "d.arn", nil)
 	of("ARN of another account", "notify", "its ARN says account", mine, "d.arn", "arn:aws:guardduty:us-east-1:333333333333:detector/11aabbccddeeff001122334455667788/finding/7a10c2d3e4f5061728394a5b6c7d8e01")
+	of("ARN of another region", "notify", "its ARN says account", mine, "d.arn", "arn:aws:guardduty:us-west-2:222222222222:detector/11aabbccddeeff001122334455667788/finding/7a10c2d3e4f5061728394a5b6c7d8e01")
 	of("ARN of another finding", "notify", "its ARN ends in", mine, "d.arn", "arn:aws:guardduty:us-east-1:222222222222:detector/11aabbccddeeff001122334455667788/finding/ffffffffffffffffffffffffffffffff")
 	of("another service in it", "notify", "serviceName", mine, "s.serviceName", "inspector")
 	of("instance id with a wildcard", "notify", "none that can be told", mine, "r.instanceDetails.instanceId", "i-*")
@@ -499,6 +500,7 @@ func unseen(t *testing.T) []struct{ name, want, says, in string } {
 	of("key exposed, entities null", "notify", "", health, "d.affectedEntities", nil)
 	of("key exposed, a session's", "notify", "long-term", health, "d.affectedEntities", l{m{"entityValue": "ASIAIOSFODNN7EXAMPLE"}})
 	of("key exposed, a user named", "notify", "", health, "d.affectedEntities", l{m{"entityValue": "bob"}})
+	of("key exposed, and made good", "record", "closed", health, "d.affectedEntities", l{m{"entityValue": "AKIAIOSFODNN7EXAMPLE", "status": "RESOLVED"}})
 	of("key suspected", "notify", "", health, "d.eventTypeCode", "AWS_RISK_CREDENTIALS_EXPOSURE_SUSPECTED")
 	of("key exposed, event in lower case", "notify", "", health, "d.eventTypeCode", "aws_risk_credentials_exposed")
 	of("maintenance", "ignore", "not a security event", health, "d.eventTypeCode", "AWS_EC2_INSTANCE_REBOOT_MAINTENANCE_SCHEDULED", "d.service", "EC2")
@@ -510,11 +512,13 @@ func unseen(t *testing.T) []struct{ name, want, says, in string } {
 	of("vulnerability", "notify", "update", "inspector-vulnerability")
 	of("vulnerability, MEDIUM", "record", "update", "inspector-vulnerability", "d.severity", "MEDIUM")
 	of("vulnerability, untriaged", "record", "", "inspector-vulnerability", "d.severity", "UNTRIAGED")
+	of("vulnerability, suppressed", "record", "suppressed", "inspector-vulnerability", "d.status", "SUPPRESSED")
 	of("vulnerability, closed", "record", "closed", "inspector-vulnerability", "d.status", "CLOSED")
 	of("vulnerability, status unknown", "notify", "status", "inspector-vulnerability", "d.status", "OPEN")
 	of("Inspector's coverage", "ignore", "not a finding", "inspector-vulnerability", "detail-type", "Inspector2 Coverage")
 	of("data in a bucket", "notify", "data", "macie-public-bucket", "d.type", "SensitiveData:S3Object/Personal")
 	of("data, archived", "record", "archived", "macie-public-bucket", "d.archived", true)
+	of("data, archived a number", "record", "archived", "macie-public-bucket", "d.archived", 1)
 	of("data, sample", "record", "sample", "macie-public-bucket", "d.sample", true)
 	of("data, score alone", "notify", "data", "macie-public-bucket", "d.severity", m{"score": 3})
 	of("a case", "notify", "people work on", "incident-response-case")
@@ -536,6 +540,7 @@ func unseen(t *testing.T) []struct{ name, want, says, in string } {
 	of("ASFF, stolen, in the other order", theft, "", asff, "f.Types", exfiltration, "f.Resources", l{victim, host})
 	of("ASFF, stolen, the key alone", theft, "", asff, "f.Types", exfiltration, "f.Resources", l{victim})
 	of("ASFF, stolen, the host alone", "notify", "", asff, "f.Types", exfiltration, "f.Resources", l{host})
+	of("OCSF, of two accounts", "notify", "its id is of account", ocsf, "f.cloud.account.uid", "333333333333")
 	of("OCSF, stolen, used on another", theft, "", ocsf, "f.finding_info.types", l{"UnauthorizedAccess:IAMUser/InstanceCredentialExfiltration.InsideAWS"}, "f.resources", l{
 		m{"type": "AWS::EC2::Instance", "uid": "i-0fedcba9876543210"},
 		m{"type": "AWS::IAM::AccessKey", "uid": "AWS::IAM::AccessKey:ASIA…", "data": m{"access_key_id": "ASIAIOSFODNN7EXAMPLE", "principal_id": "AROAEXAMPLEEXAMPLE01:i-0abcdef1234567890", "user_name": "clinic-web", "user_type": "AssumedRole"}},
@@ -548,6 +553,9 @@ func unseen(t *testing.T) []struct{ name, want, says, in string } {
 	for n := range 24 {
 		cut = append(cut, fmt.Sprintf("isolate-instance instance/i-%017x", n))
 	}
+	of("sequence by a user of another account, of a bucket here", "notify", "names nothing that it contains", seq, "s.detection.sequence.actors", l{m{"id": "a", "user": m{"name": "bob", "uid": "AIDAEXAMPLEEXAMPLE01", "type": "IAMUser", "credentialUid": "AKIAIOSFODNN7EXAMPLE", "account": m{"uid": "333333333333"}}}}, "s.detection.sequence.resources", l{m{"uid": "arn:aws:s3:::clinic-exports", "name": "clinic-exports", "accountId": "222222222222", "resourceType": "S3_BUCKET"}})
+	of("sequence with a key of another account", "notify", "names nothing that it contains", seq, "s.detection.sequence.actors", gone{}, "s.detection.sequence.resources", l{m{"uid": "AKIAIOSFODNN7EXAMPLE", "accountId": "333333333333", "resourceType": "ACCESS_KEY", "data": m{"accessKey": m{"userName": "bob", "userType": "IAMUser", "principalId": "AIDAEXAMPLEEXAMPLE01"}}}})
+	of("sequence with an instance that is said to be another account's", "notify", "", seq, "s.detection.sequence.actors", gone{}, "s.detection.sequence.resources", l{m{"uid": "i-0aaaabbbbccccdddd", "accountId": "333333333333", "resourceType": "EC2_INSTANCE"}, m{"uid": "arn:aws:ec2:us-east-1:222222222222:instance/i-0aaaabbbbccccddde", "accountId": "333333333333", "resourceType": "EC2_INSTANCE"}})
 	of("sequence over a fleet", "respond "+strings.Join(cut, ", "), "36 are left to people", seq, "s.detection.sequence.actors", gone{}, "s.detection.sequence.resources", fleet)
 	of("the partition is another's", "notify", "its ARN says partition", mine, "d.arn", "arn:aws-cn:guardduty:us-east-1:222222222222:detector/11aabbccddeeff001122334455667788/finding/7a10c2d3e4f5061728394a5b6c7d8e01")
 	of("a partition of tomorrow", isolate, "", mine, "d.region", "mars-north-1", "d.arn", "arn:aws-mars:guardduty:mars-north-1:222222222222:detector/11aabbccddeeff001122334455667788/finding/7a10c2d3e4f5061728394a5b6c7d8e01")
