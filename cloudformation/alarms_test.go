@@ -94,7 +94,7 @@ func TestEveryAlarmReadsAMetricThatIsWritten(t *testing.T) {
 			}
 		}
 	}
-	for _, m := range []string{"Orphaned", "InFlight", "Unfinished", "Untold", "Missing", "Unread", "Silent"} {
+	for _, m := range []string{"Orphaned", "InFlight", "Unfinished", "Untold", "Missing", "Unread", "Silent", "Undone", "Unseen"} {
 		if !read[m] {
 			t.Errorf("no alarm reads %s, which counts what a person must see", m)
 		}

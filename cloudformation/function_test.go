@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"firebreak/functions"
 )
 
 // folders lists the functions, in their order.
@@ -189,6 +191,29 @@ func TestMachinesGetWhatTheyName(t *testing.T) {
 	files, _ := filepath.Glob("../statemachines/*.asl.json")
 	if !slices.Equal(sorted(files), sorted(defined)) {
 		t.Errorf("machines %v, but the template deploys %v", files, defined)
+	}
+}
+
+// The watch asks each action that contains, and no other function: what it may not ask stays called contained for ever.
+func TestTheWatchAsksEachActionThatContains(t *testing.T) {
+	known, err := functions.Actions()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for name, a := range known {
+		if !a.Tells() && !a.Destroys && a.Unwatched == "" {
+			want = append(want, arn(name))
+		}
+	}
+	var have []string
+	for _, s := range statements("functions.yaml", read(t, "functions.yaml").resource(t, "WatchContainmentRole").property("Policies")) {
+		if slices.Contains(list(at(s.node, "Action")), "lambda:InvokeFunction") {
+			have = append(have, list(at(s.node, "Resource"))...)
+		}
+	}
+	if !slices.Equal(sorted(want), sorted(have)) {
+		t.Errorf("it may ask\n%v\nand should\n%v", sorted(have), sorted(want))
 	}
 }
 

@@ -41,7 +41,7 @@ func given(id string) map[string]string {
 		"EvidenceBucket": "firebreak-evidence-" + hubID + "-" + region, "LinkKeyArn": at("secretsmanager", "secret:firebreak/link-key-AbCdEf"), "TopicArn": at("sns", "firebreak-security"), "ApproversTopicArn": at("sns", "firebreak-approvers"),
 		"FunctionDeadLettersArn": at("sqs", "firebreak-function-dlq"), "ActionDeadLettersArn": at("sqs", "firebreak-action-dlq"), "IncidentDeadLettersArn": at("sqs", "firebreak-incident-dlq"),
 		"DeliveryDeadLettersArn": at("sqs", "firebreak-delivery-dlq"), "ExecutionDeadLettersArn": at("sqs", "firebreak-execution-dlq"),
-		"MachineArn": at("states", "stateMachine:firebreak-respond"), "SweepFunctionArn": at("lambda", "function:firebreak-sweep"), "FindMissedFunctionArn": at("lambda", "function:firebreak-find-missed"), "WatchAccountsFunctionArn": at("lambda", "function:firebreak-watch-accounts"), "ArchiveDays": "30",
+		"MachineArn": at("states", "stateMachine:firebreak-respond"), "SweepFunctionArn": at("lambda", "function:firebreak-sweep"), "FindMissedFunctionArn": at("lambda", "function:firebreak-find-missed"), "WatchAccountsFunctionArn": at("lambda", "function:firebreak-watch-accounts"), "WatchContainmentFunctionArn": at("lambda", "function:firebreak-watch-containment"), "ArchiveDays": "30",
 		"DomainName": "approve.example.com", "CertificateArn": at("acm", "certificate/1234abcd-12ab-34cd-56ef-1234567890ab"), "PreserveEvidenceFunctionArn": at("lambda", "function:firebreak-preserve-evidence"),
 	}
 }

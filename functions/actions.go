@@ -27,6 +27,8 @@ type Action struct {
 	Destroys bool `yaml:"destroys"`
 	// NoUndo is why it has no undo; empty where it has one.
 	NoUndo string `yaml:"noUndo"`
+	// Unwatched is why nobody is told when what the action did is undone by somebody; empty where people are.
+	Unwatched string `yaml:"unwatched"`
 }
 
 // Tells tells whether the action changes no resource.

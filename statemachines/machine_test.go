@@ -34,7 +34,7 @@ var (
 )
 
 // outsideTheMachine are the functions that no state invokes: people, clocks, EBS and AWS Config do.
-var outsideTheMachine = []string{"approvals", "find-missed", "hipaa-phi-encryption-check", "patient-data-access-logging", "preserve-evidence", "sweep", "watch-accounts"}
+var outsideTheMachine = []string{"approvals", "find-missed", "hipaa-phi-encryption-check", "patient-data-access-logging", "preserve-evidence", "sweep", "watch-accounts", "watch-containment"}
 
 func load(t *testing.T) asl.Machine {
 	t.Helper()

@@ -22,6 +22,7 @@
 //	BUDGET#<account>#<action>#<hour> / RAISE      by how much people have raised it, and who
 //	MISSED / PLACE#<source>#<account>#<region>    how far a source was read for findings that no event brought
 //	MISSED#<account>#<region> / RULE#<rule>       what a rule of Config said at the last reading
+//	WATCHED / CONTAINMENT                         which contained incident was looked at last
 //	BEAT#<account> / REGION#<region>              when an account was last heard
 //	SETTING#guard / SETTING                       mode, protected list, limits: what must take effect at once
 //

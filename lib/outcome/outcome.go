@@ -21,6 +21,12 @@ func toldKey(id string, episode int) ledger.Key {
 	return ledger.Key{PK: "INC#" + id, SK: fmt.Sprintf("OUTCOMES#%04d", episode)}
 }
 
+// Starts gives when the execution began that told the outcome of each step in that episode. Errors: Unreadable.
+func Starts(ctx context.Context, s ledger.Store, id string, episode int) (Told, error) {
+	it, err := ledger.Load[Told](ctx, s, toldKey(id, episode))
+	return it.Value, err
+}
+
 // Merge writes an execution's results into the incident, and lets change (which may be nil) work on it in the same write. The
 // incident's status becomes contained when everything is. Results of another episode than the incident's are left out, and
 // change is not called. It may be called any number of times. Errors: BadInput where there is no such incident; Unreadable.

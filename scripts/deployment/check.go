@@ -76,7 +76,7 @@ const (
 // the account.
 const (
 	leastConcurrency = 50
-	hubRoles         = 27
+	hubRoles         = 28
 	memberRoles      = 6
 )
 

@@ -175,8 +175,12 @@ func (f frame) write(root string) ([]string, error) {
 		}},
 		{"cloudformation/functions.yaml", func(s string) (string, error) {
 			s, err := addFunction(s, block, f.Name)
-			if err != nil || !f.Destroys {
+			if err != nil {
 				return s, err
+			}
+			if !f.Destroys {
+				// The watch asks whether it is still contained.
+				return addInvocation(s, "WatchContainment", f.Name)
 			}
 			// Who asks people, and who looks whether the evidence is complete, asks the function what it would destroy.
 			if s, err = addInvocation(s, "RequestApproval", f.Name); err != nil {

@@ -121,11 +121,16 @@ func Missing(root, name string) []string {
 			miss("cloudformation/functions.yaml has no %s%s", s, part)
 		}
 	}
-	if a.Destroys {
-		for _, asker := range []string{"RequestApproval", "Sweep"} {
-			if !strings.Contains(section(blocks, asker+"Role"), ":function:firebreak-"+name+"'") {
-				miss("cloudformation/functions.yaml %sRole may not invoke firebreak-%s", asker, name)
-			}
+	var askers []string
+	switch {
+	case a.Destroys:
+		askers = []string{"RequestApproval", "Sweep"}
+	case !tells && a.Unwatched == "":
+		askers = []string{"WatchContainment"}
+	}
+	for _, asker := range askers {
+		if !strings.Contains(section(blocks, asker+"Role"), ":function:firebreak-"+name+"'") {
+			miss("cloudformation/functions.yaml %sRole may not invoke firebreak-%s", asker, name)
 		}
 	}
 	if !tells {

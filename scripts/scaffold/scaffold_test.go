@@ -102,6 +102,7 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 		{"the machine's right", edit("cloudformation/statemachines.yaml", "- !Sub 'arn:${AWS::Partition}:lambda:${AWS::Region}:${AWS::AccountId}:function:firebreak-block-public-access'", "- none"),
 			"cloudformation/statemachines.yaml ReleaseRole may not invoke firebreak-block-public-access"},
 		{"the function", edit("cloudformation/functions.yaml", "\n  BlockPublicAccessFunction:", "\n  BlockFunction:"), "cloudformation/functions.yaml has no BlockPublicAccessFunction"},
+		{"the watch's right", edit("cloudformation/functions.yaml", ":function:firebreak-block-public-access'", ":function:firebreak-block'"), "cloudformation/functions.yaml WatchContainmentRole may not invoke firebreak-block-public-access"},
 		{"the log group", edit("cloudformation/functions.yaml", "\n  BlockPublicAccessLogs:", "\n  BlockLogs:"), "cloudformation/functions.yaml has no BlockPublicAccessLogs"},
 		{"the trust", edit("cloudformation/member.yaml", "role/firebreak-block-public-access-*", "role/firebreak-block-*"), "cloudformation/member.yaml ReadRole does not trust firebreak-block-public-access"},
 		{"the row of the README", edit("README.md", "| block-public-access |", "| block |"), "README.md has no row for it"},

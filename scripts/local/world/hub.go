@@ -519,3 +519,8 @@ func (h *Hub) Sweep(ctx context.Context) error {
 func (h *Hub) FindMissed(ctx context.Context) ([]byte, error) {
 	return h.Invoke(ctx, "firebreak-find-missed", map[string]any{"again": true})
 }
+
+// WatchContainment looks now instead of within an hour whether what is contained still is, and gives the function's report.
+func (h *Hub) WatchContainment(ctx context.Context) ([]byte, error) {
+	return h.Invoke(ctx, "firebreak-watch-containment", map[string]any{"again": true})
+}
