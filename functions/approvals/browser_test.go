@@ -180,7 +180,7 @@ func TestABrowserThatPressesEverythingDecidesNothing(t *testing.T) {
 				if err := p.Eval(t.Context(), script, nil); err != nil && !strings.Contains(err.Error(), "navigat") {
 					t.Fatal(err)
 				}
-				time.Sleep(50 * time.Millisecond)
+				time.Sleep(50 * time.Millisecond) // a click that sends nothing has no end to wait for
 				p.Close(t.Context())
 			}
 		}
@@ -275,7 +275,7 @@ func TestEveryScannerInABrowserDecidesNothing(t *testing.T) {
 				if err := p.Eval(t.Context(), script, nil); err != nil {
 					t.Fatal(err)
 				}
-				time.Sleep(100 * time.Millisecond)
+				time.Sleep(100 * time.Millisecond) // whether the browser sends it at all is the browser's: there may be no answer to wait for
 				return scanner.Answer{}
 			}
 			show(at + "/approve/" + d.link("alice"))

@@ -155,28 +155,11 @@ func (d deactivation) NeedsForce(c action.Call) string {
 	return "the key was publicly exposed: whoever copied it could use it again, so make a new one instead"
 }
 
-// FullARN is the user's, with its path.
-func (d deactivation) FullARN(ctx context.Context, c action.Call) (string, error) {
+// user reads the target's user; nil for who is no user: that is refused when the keys are read. Errors: ErrGone.
+func (d deactivation) user(ctx context.Context, c action.Call) (*types.User, error) {
 	name, err := principal.Of(c.Target, principal.User)
 	if err != nil {
-		return "", nil // who is no user is refused when the keys are read
-	}
-	api, err := d.reads(ctx, c)
-	if err != nil {
-		return "", err
-	}
-	out, err := api.GetUser(ctx, &iam.GetUserInput{UserName: &name})
-	if err != nil {
-		return "", principal.Said(err, "read user %s", name)
-	}
-	return principal.FullARN(c.Target, out.User.Arn), nil
-}
-
-// Tags are the user's.
-func (d deactivation) Tags(ctx context.Context, c action.Call) (map[string]string, error) {
-	name, err := principal.Of(c.Target, principal.User)
-	if err != nil {
-		return nil, nil // who is no user is refused when the keys are read
+		return nil, nil
 	}
 	api, err := d.reads(ctx, c)
 	if err != nil {
@@ -186,7 +169,25 @@ func (d deactivation) Tags(ctx context.Context, c action.Call) (map[string]strin
 	if err != nil {
 		return nil, principal.Said(err, "read user %s", name)
 	}
-	return principal.Tags(out.User.Tags), nil
+	return out.User, nil
+}
+
+// FullARN is the user's, with its path.
+func (d deactivation) FullARN(ctx context.Context, c action.Call) (string, error) {
+	u, err := d.user(ctx, c)
+	if err != nil || u == nil {
+		return "", err
+	}
+	return principal.FullARN(c.Target, u.Arn), nil
+}
+
+// Tags are the user's.
+func (d deactivation) Tags(ctx context.Context, c action.Call) (map[string]string, error) {
+	u, err := d.user(ctx, c)
+	if err != nil || u == nil {
+		return nil, err
+	}
+	return principal.Tags(u.Tags), nil
 }
 
 func (d deactivation) Notes(c action.Call, s action.State) []string {

@@ -134,7 +134,7 @@ func TestPeopleAreToldOnceAnEpisode(t *testing.T) {
 
 func TestTwentyCallsAtOnceTellOnce(t *testing.T) {
 	w := newWorld(t, setting.Act)
-	w.topic.then = func() { time.Sleep(20 * time.Millisecond) }
+	w.topic.then = func() { time.Sleep(20 * time.Millisecond) } // long enough for the others to come while one is telling
 	var wait sync.WaitGroup
 	for range 20 {
 		wait.Go(func() {
@@ -146,7 +146,7 @@ func TestTwentyCallsAtOnceTellOnce(t *testing.T) {
 				if !fault.Is(err, fault.Busy) {
 					t.Errorf("%v (%s), want Busy, which the machine tries again", err, fault.NameOf(err))
 				}
-				time.Sleep(time.Millisecond)
+				time.Sleep(time.Millisecond) // as the machine waits before it tries again
 			}
 		})
 	}

@@ -198,40 +198,29 @@ func (q quarantine) Restore(ctx context.Context, c action.Call, now, before acti
 
 // Tags are the principal's.
 func (q quarantine) Tags(ctx context.Context, c action.Call) (map[string]string, error) {
-	w, err := whoIs(c)
-	if err != nil {
-		return nil, err
-	}
-	api, err := q.reads(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	list, err := w.tags(ctx, api)
+	_, list, err := q.identity(ctx, c)
 	return principal.Tags(list), err
 }
 
 // FullARN is the principal's, with its path.
 func (q quarantine) FullARN(ctx context.Context, c action.Call) (string, error) {
-	w, err := whoIs(c)
+	arn, _, err := q.identity(ctx, c)
 	if err != nil {
 		return "", err
+	}
+	return principal.FullARN(c.Target, arn), nil
+}
+
+func (q quarantine) identity(ctx context.Context, c action.Call) (arn *string, tags []types.Tag, err error) {
+	w, err := whoIs(c)
+	if err != nil {
+		return nil, nil, err
 	}
 	api, err := q.reads(ctx, c)
 	if err != nil {
-		return "", err
+		return nil, nil, err
 	}
-	if w.kind == principal.User {
-		out, err := api.GetUser(ctx, &iam.GetUserInput{UserName: &w.name})
-		if err != nil {
-			return "", principal.Said(err, "read user %s", w.name)
-		}
-		return principal.FullARN(c.Target, out.User.Arn), nil
-	}
-	out, err := api.GetRole(ctx, &iam.GetRoleInput{RoleName: &w.name})
-	if err != nil {
-		return "", principal.Said(err, "read role %s", w.name)
-	}
-	return principal.FullARN(c.Target, out.Role.Arn), nil
+	return w.identity(ctx, api)
 }
 
 // Shared counts the instances that run with a role in the finding's region.

@@ -47,7 +47,7 @@ func whoIs(c action.Call) (who, error) {
 
 // read reads tags, attached managed policies (ARNs) and the inline policy under our name (canonical, "" for none).
 func (w who) read(ctx context.Context, api reads) (tags []types.Tag, attached []string, inline string, err error) {
-	if tags, err = w.tags(ctx, api); err != nil {
+	if _, tags, err = w.identity(ctx, api); err != nil {
 		return nil, nil, "", err
 	}
 	if attached, err = w.attached(ctx, api); err != nil {
@@ -74,19 +74,20 @@ func (w who) read(ctx context.Context, api reads) (tags []types.Tag, attached []
 	return tags, attached, inline, nil
 }
 
-func (w who) tags(ctx context.Context, api reads) ([]types.Tag, error) {
+// identity reads what IAM calls the principal, path and all, and its tags. Errors: ErrGone; a refusal of a role that is not to be cut off.
+func (w who) identity(ctx context.Context, api reads) (arn *string, tags []types.Tag, err error) {
 	if w.kind == principal.User {
 		out, err := api.GetUser(ctx, &iam.GetUserInput{UserName: &w.name})
 		if err != nil {
-			return nil, principal.Said(err, "read user %s", w.name)
+			return nil, nil, principal.Said(err, "read user %s", w.name)
 		}
-		return out.User.Tags, nil
+		return out.User.Arn, out.User.Tags, nil
 	}
 	out, err := api.GetRole(ctx, &iam.GetRoleInput{RoleName: &w.name})
 	if err != nil {
-		return nil, principal.Said(err, "read role %s", w.name)
+		return nil, nil, principal.Said(err, "read role %s", w.name)
 	}
-	return out.Role.Tags, role.Touchable(w.name, aws.ToString(out.Role.Path))
+	return out.Role.Arn, out.Role.Tags, role.Touchable(w.name, aws.ToString(out.Role.Path))
 }
 
 func (w who) attached(ctx context.Context, api reads) ([]string, error) {

@@ -52,19 +52,12 @@ type revocation struct {
 const margin = 5 * time.Second
 
 func (r revocation) Observe(ctx context.Context, c action.Call) (action.State, error) {
-	name, err := principal.Of(c.Target, principal.Role)
+	api, it, err := r.role(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	api, err := r.reads(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	got, err := api.GetRole(ctx, &iam.GetRoleInput{RoleName: &name})
-	if err != nil {
-		return nil, principal.Said(err, "read role %s", name)
-	}
-	if err := role.Touchable(name, aws.ToString(got.Role.Path)); err != nil {
+	name := aws.ToString(it.RoleName)
+	if err := role.Touchable(name, aws.ToString(it.Path)); err != nil {
 		return nil, err
 	}
 	policy, err := api.GetRolePolicy(ctx, &iam.GetRolePolicyInput{RoleName: &name, PolicyName: aws.String(policyName)})
@@ -142,38 +135,39 @@ func (r revocation) put(ctx context.Context, c action.Call, doc string) error {
 	return principal.Said(err, "put policy %s on role %s", policyName, name)
 }
 
-// Tags are the role's.
-func (r revocation) Tags(ctx context.Context, c action.Call) (map[string]string, error) {
+// role reads the role that the target names, and gives what read it. Errors: ErrGone, BadInput.
+func (r revocation) role(ctx context.Context, c action.Call) (reads, *types.Role, error) {
 	name, err := principal.Of(c.Target, principal.Role)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	api, err := r.reads(ctx, c)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	got, err := api.GetRole(ctx, &iam.GetRoleInput{RoleName: &name})
 	if err != nil {
-		return nil, principal.Said(err, "read role %s", name)
+		return nil, nil, principal.Said(err, "read role %s", name)
 	}
-	return principal.Tags(got.Role.Tags), nil
+	return api, got.Role, nil
+}
+
+// Tags are the role's.
+func (r revocation) Tags(ctx context.Context, c action.Call) (map[string]string, error) {
+	_, it, err := r.role(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	return principal.Tags(it.Tags), nil
 }
 
 // FullARN is the role's, with its path.
 func (r revocation) FullARN(ctx context.Context, c action.Call) (string, error) {
-	name, err := principal.Of(c.Target, principal.Role)
+	_, it, err := r.role(ctx, c)
 	if err != nil {
 		return "", err
 	}
-	api, err := r.reads(ctx, c)
-	if err != nil {
-		return "", err
-	}
-	got, err := api.GetRole(ctx, &iam.GetRoleInput{RoleName: &name})
-	if err != nil {
-		return "", principal.Said(err, "read role %s", name)
-	}
-	return principal.FullARN(c.Target, got.Role.Arn), nil
+	return principal.FullARN(c.Target, it.Arn), nil
 }
 
 // Shared counts the instances that run with the role in the finding's region.

@@ -232,6 +232,16 @@ func (e *Engine) Deny(t *testing.T, role account.Role, actions []string, resourc
 	return give
 }
 
+// part runs parts of a test by their names, each with a wire that has counted nothing.
+func (e *Engine) part(t *testing.T) func(name string, test func(*testing.T)) {
+	return func(name string, test func(*testing.T)) {
+		t.Run(name, func(t *testing.T) {
+			e.Wire.Changed = nil
+			test(t)
+		})
+	}
+}
+
 // newIncident makes the id of an incident of its own, by which the log of decisions tells its calls from others.
 func newIncident() string { return "INC-" + rand.Text()[:16] }
 

@@ -118,12 +118,7 @@ func (y *dooming) spares(what string) {
 func RuinOnTheEngine(t *testing.T, r Ruination) {
 	e := NewEngine(t, r.Action)
 	began := time.Now()
-	run := func(name string, test func(*testing.T)) {
-		t.Run(name, func(t *testing.T) {
-			e.Wire.Changed = nil
-			test(t)
-		})
-	}
+	run := e.part(t)
 	usual := func(t *testing.T) *dooming { return r.begin(t, e, r.Usual) }
 
 	run("plan, apply, apply again, undo", func(t *testing.T) {

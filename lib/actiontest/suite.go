@@ -168,12 +168,7 @@ func spread(n, of int) []int {
 func OnTheEngine(t *testing.T, s Suite) {
 	e := NewEngine(t, s.Action)
 	began := time.Now()
-	run := func(name string, test func(*testing.T)) {
-		t.Run(name, func(t *testing.T) {
-			e.Wire.Changed = nil
-			test(t)
-		})
-	}
+	run := e.part(t)
 	usual := func(t *testing.T) *trying { return s.begin(t, e, s.Usual) }
 
 	run("plan, apply, apply again, undo", func(t *testing.T) {

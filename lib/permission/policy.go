@@ -53,17 +53,6 @@ func Decide(statements []Statement, r Request) Decision {
 	return out
 }
 
-// Speaks lists the statements that decide a request.
-func Speaks(statements []Statement, r Request) []Statement {
-	return slices.Collect(func(yield func(Statement) bool) {
-		for _, s := range statements {
-			if s.matches(r) && !yield(s) {
-				return
-			}
-		}
-	})
-}
-
 func (s Statement) matches(r Request) bool {
 	if !slices.ContainsFunc(s.Actions, func(a string) bool { return glob(strings.ToLower(a), strings.ToLower(r.Action)) }) {
 		return false

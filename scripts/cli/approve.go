@@ -57,11 +57,7 @@ type decided struct {
 }
 
 func decide(ctx context.Context, a *app, c *call, yes bool) error {
-	typed, err := c.one("ID")
-	if err != nil {
-		return err
-	}
-	id, err := named(typed)
+	id, err := c.incident()
 	if err != nil {
 		return err
 	}
@@ -230,11 +226,7 @@ func (k *cloud) hurry(ctx context.Context, a *app) {
 }
 
 func cancel(ctx context.Context, a *app, c *call) error {
-	typed, err := c.one("ID")
-	if err != nil {
-		return err
-	}
-	id, err := named(typed)
+	id, err := c.incident()
 	if err != nil {
 		return err
 	}

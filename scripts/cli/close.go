@@ -36,11 +36,7 @@ type shut struct {
 }
 
 func closeByHand(ctx context.Context, a *app, c *call) error {
-	typed, err := c.one("ID")
-	if err != nil {
-		return err
-	}
-	id, err := named(typed)
+	id, err := c.incident()
 	if err != nil {
 		return err
 	}

@@ -230,6 +230,15 @@ func (c *call) one(what string) (string, error) {
 	return "", wrong("one %s at a time, not %d", what, len(c.args))
 }
 
+// incident gives the single argument, an incident's id.
+func (c *call) incident() (string, error) {
+	typed, err := c.one("ID")
+	if err != nil {
+		return "", err
+	}
+	return named(typed)
+}
+
 // none refuses arguments.
 func (c *call) none() error {
 	if len(c.args) > 0 {

@@ -52,11 +52,7 @@ type released struct {
 }
 
 func release(ctx context.Context, a *app, c *call) error {
-	typed, err := c.one("ID")
-	if err != nil {
-		return err
-	}
-	id, err := named(typed)
+	id, err := c.incident()
 	if err != nil {
 		return err
 	}

@@ -41,11 +41,7 @@ func named(typed string) (string, error) {
 }
 
 func show(ctx context.Context, a *app, c *call) error {
-	typed, err := c.one("ID")
-	if err != nil {
-		return err
-	}
-	id, err := named(typed)
+	id, err := c.incident()
 	if err != nil {
 		return err
 	}
