@@ -69,6 +69,7 @@ type world struct {
 	running  map[string]bool                          // executions, by name
 	order    []string
 	notices  []string
+	mute     error // what SNS answers
 	stored   int
 	waited   []time.Duration
 }
@@ -149,6 +150,9 @@ func (w *world) PutObject(context.Context, *s3.PutObjectInput, ...func(*s3.Optio
 
 func (w *world) Publish(_ context.Context, in *sns.PublishInput, _ ...func(*sns.Options)) (*sns.PublishOutput, error) {
 	err := w.call("sns.Publish")
+	if w.mute != nil {
+		return nil, w.mute
+	}
 	w.notices = append(w.notices, aws.ToString(in.Subject)+"\n"+aws.ToString(in.Message))
 	return &sns.PublishOutput{}, err
 }

@@ -189,19 +189,32 @@ func (p *pass) settle(ctx context.Context, in ledger.Incident, one finding.Findi
 	if last.After(now) {
 		last = now
 	}
+	if err := p.tellClosing(ctx, m, one, why, held); err != nil {
+		return err
+	}
 	slog.InfoContext(ctx, "close", "incident", m.ID, "episode", m.Episode, "status", m.Status, "reason", why)
 	event := ledger.Event{Time: now, State: "FindMissed", Who: "find-missed", What: "resolved at its source: " + why, Why: "the source has resolved the finding"}
 	if err := closure.Close(ctx, p.store, meta, last, held, event); err != nil {
 		return err
 	}
 	p.report.Resolved.Closed++
+	return nil
+}
+
+// tellClosing tells people what they would not look for: that an incident is closed that was not contained, and that somebody has archived
+// the finding of one that still holds something, which a thief can do too. They are told before: nobody looks at a closed incident again.
+func (p *pass) tellClosing(ctx context.Context, m ledger.Incident, one finding.Finding, why string, held []string) error {
+	stood, rest := "was not contained", "Not done: "+channel.Line(m.Needs, 1000)
 	if m.Status == incident.Contained {
-		return nil
+		if !one.Archived || len(held) == 0 {
+			return nil
+		}
+		stood = "was contained"
+		rest = fmt.Sprintf("Still held: %s. Nobody looks any more whether it stays so. To give it back: scripts/firebreak release %s --plan says what that would be. If nobody of you archived it, somebody hides it", channel.Line(strings.Join(held, ", "), 1000), m.ID)
 	}
-	// Nobody is reminded of it any more, and it was not contained.
-	_, err = p.topic.Once(ctx, p.store, m.ID, m.Episode, "resolved", channel.Message{
+	_, err := p.topic.Once(ctx, p.store, m.ID, m.Episode, "resolved", channel.Message{
 		Subject: m.ID + " is closed: it was resolved at its source", Severity: m.Band,
-		Body: fmt.Sprintf("%s in %s was not contained, and its source says now: %s.\n\nNot done: %s\n\nIt is closed, and nothing was undone. Look: scripts/firebreak show %s\n", m.Finding.Type, m.Finding.Account, why, channel.Line(m.Needs, 1000), m.ID),
+		Body: fmt.Sprintf("%s in %s %s, and its source says now: %s.\n\n%s\n\nFirebreak closes it and undoes nothing. Look: scripts/firebreak show %s\n", channel.Plain(m.Finding.Type), m.Finding.Account, stood, why, rest, m.ID),
 	})
 	return err
 }

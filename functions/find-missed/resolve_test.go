@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -127,7 +128,8 @@ func TestWhatItsSourceHasResolvedIsClosed(t *testing.T) {
 			t.Errorf("%s: the hold was touched: %+v, %v", why, hold, err)
 		}
 	}
-	if len(w.started) != 0 || len(w.notices) != 0 {
+	// Resolved is a state, archived is somebody's word: of that people hear.
+	if len(w.started) != 0 || len(w.notices) != 1 || !strings.Contains(w.notices[0], "archived") || !strings.Contains(w.notices[0], "Still held: isolate-instance arn:") {
 		t.Errorf("started %v, told %q", w.order, w.notices)
 	}
 	if r := w.run(time.Minute).Resolved; r != (Resolution{}) {
@@ -263,6 +265,24 @@ func TestAnIncidentInNeedOfAPersonIsClosedAloud(t *testing.T) {
 	}
 	if len(w.notices) != 1 || !strings.Contains(w.notices[0], "Not done: isolate-instance of i-1 is not done") {
 		t.Errorf("%q", w.notices)
+	}
+}
+
+// While nobody can be told, what has to be told is not closed: a closed incident is never looked at again.
+func TestNothingIsClosedThatNobodyCouldBeToldOf(t *testing.T) {
+	w := newWorld(t, clinic)
+	f := mining(t, clinic, 1, lately())
+	w.threats[at] = []gdtypes.Finding{archived(f)}
+	id := w.stands(minedEvent(t, f), func(m *ledger.Incident) {
+		m.Status, m.Ending, m.Needs = incident.Open, incident.EndNeedsPerson, "isolate-instance is not done"
+	})
+	w.mute = errors.New("SNS is away")
+	if r := w.run(0).Resolved; r != (Resolution{Open: 1, Unread: 1}) || w.meta(id).Value.Status != incident.Open {
+		t.Errorf("%+v, %s", r, w.meta(id).Value.Status)
+	}
+	w.mute = nil
+	if r := w.run(time.Minute).Resolved; r != (Resolution{Open: 1, Closed: 1}) || w.meta(id).Value.Status != incident.Closed || len(w.notices) != 1 {
+		t.Errorf("%+v, %s, told %q", r, w.meta(id).Value.Status, w.notices)
 	}
 }
 

@@ -243,6 +243,9 @@ func TestAFindingThatItsSourceHasResolvedIsClosed(t *testing.T) {
 	if on := must(member.Blocked(t.Context(), bucket))(t); on != 4 {
 		t.Errorf("%d of 4 flags are on", on)
 	}
+	if told := must(hub.Notices(t.Context(), id+" --plan"))(t); len(told) != 1 || !strings.Contains(told[0].Text, "Still held: block-public-access") {
+		t.Errorf("people were told %q", told)
+	}
 	if m := must(hub.Meta(t.Context(), waiting.Incident()))(t); m.Status == incident.Closed {
 		t.Error("one that people are asked about was closed")
 	}
