@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"firebreak/lib/fault"
 	"firebreak/lib/incident"
@@ -53,10 +54,17 @@ func seeds(f *testing.F, add func(raw []byte)) {
 	})
 }
 
+// inTime ends the process where one input takes longer than three seconds, until what it gives is called: a worker that still
+// hangs when -fuzztime is up is killed by Go, and the run counts as passed.
+func inTime() (read func() bool) {
+	return time.AfterFunc(3*time.Second, func() { panic("one input takes longer than three seconds") }).Stop
+}
+
 // sound fails the test where what Decode gives cannot be relied on: findings or an error, never both and never neither; a
 // finding has a type, an id and an account; an ARN is one, is of the account that the resource says, and is of the kind.
 func sound(t *testing.T, raw []byte) {
 	t.Helper()
+	defer inTime()()
 	fs, err := Decode(raw)
 	var r *Refusal
 	switch {
@@ -189,6 +197,7 @@ func FuzzRecords(f *testing.F) {
 	}
 	seeds(f, func(raw []byte) { f.Add(raw) })
 	f.Fuzz(func(t *testing.T, data []byte) {
+		defer inTime()()
 		var got int
 		err := Records("f", bytes.NewReader(data), func(raw []byte) error {
 			if got++; !json.Valid(raw) {
