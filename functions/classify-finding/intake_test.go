@@ -78,6 +78,34 @@ func TestOurOwnCallsAreSetAsideAndNobodyElses(t *testing.T) {
 	}
 }
 
+// Whoever may make roles chooses their names and paths, and every incident of the account stands in its trail: none of that makes a
+// call ours, or keeps what makes it from being contained.
+func TestARoleThatIsOnlyNamedLikeOursIsNobodyOfOurs(t *testing.T) {
+	raw := string(event(t, "cloudtrail-own-session"))
+	for _, role := range []string{"SecurityRemediationRole-Rescue", "ops/SecurityRemediationRole-Network", "SecurityRemediationRole-Network/extra"} {
+		w := newWorld(t)
+		w.classify(t, event(t, "guardduty-stolen-instance-credentials"), "stolen")
+		forged := strings.ReplaceAll(raw, ":role/SecurityRemediationRole-Network", ":role/"+role)
+		if d := w.classify(t, []byte(forged), "forged"); d.Disposition != incident.Respond {
+			t.Errorf("a call of %s: %+v", role, d)
+		}
+	}
+	w := newWorld(t)
+	w.classify(t, event(t, "guardduty-stolen-instance-credentials"), "stolen")
+	elsewhere := strings.ReplaceAll(raw, "iam::222222222222:role/SecurityRemediationRole-Network", "iam::999999999999:role/SecurityRemediationRole-Network")
+	if d := w.classify(t, []byte(elsewhere), "elsewhere"); d.Disposition != incident.Respond {
+		t.Errorf("a call of another account's role: %+v", d)
+	}
+	misused := string(event(t, "guardduty-misused-role-session"))
+	for _, role := range []string{"firebreak-evil", "firebreak-sweep-us-east-1", "SecurityRemediationRole-Rescue"} {
+		w := newWorld(t)
+		d := w.classify(t, []byte(strings.ReplaceAll(misused, "report-writer", role)), "misused")
+		if d.Disposition != incident.Respond || d.Plan.Contain[0].Action != "revoke-sessions" {
+			t.Errorf("the session of a member's role %s: %+v", role, d)
+		}
+	}
+}
+
 // iamKeys answers whose keys are.
 type iamKeys struct {
 	owners map[string]string
@@ -199,7 +227,11 @@ func TestTheOrganizationalUnitIsTheSettings(t *testing.T) {
 
 // lib/finding knows our roles without knowing how they are taken.
 func TestOurRolesAreCalledTheSameEverywhere(t *testing.T) {
-	if finding.RemediationRole != account.RolePrefix {
-		t.Errorf("%s and %s", finding.RemediationRole, account.RolePrefix)
+	var taken []string
+	for _, r := range account.Roles() {
+		taken = append(taken, account.RolePrefix+string(r))
+	}
+	if diff := cmp.Diff(taken, finding.RemediationRoles()); diff != "" {
+		t.Error(diff)
 	}
 }

@@ -141,7 +141,7 @@ type choice struct {
 }
 
 // decide asks the settings whether the finding may be acted on, then the playbook. It completes the finding with what the
-// installation knows: the account's organizational unit, and whose the keys are.
+// installation knows: the account's organizational unit, which account is the hub, and whose the keys are.
 func (h handler) decide(ctx context.Context, f *finding.Finding) (choice, error) {
 	installed, err := h.settings.Read(ctx)
 	if err != nil {
@@ -165,7 +165,7 @@ func (h handler) decide(ctx context.Context, f *finding.Finding) (choice, error)
 	if err != nil {
 		return choice{}, err
 	}
-	f.Unit = account.Unit
+	f.Unit, f.Hub = account.Unit, strings.Split(h.respond, ":")[4]
 	if err := h.own(ctx, f); err != nil {
 		return choice{}, err
 	}

@@ -68,9 +68,9 @@ type Finding struct {
 	External []string
 	// Only says by which of a policy's conditions they have it, key to value, Access Analyzer only.
 	Only map[string]string
-	// Unit is the organizational unit of Account. No format carries it: whoever knows the organization sets it.
-	Unit  string
-	Count int
+	// Unit is the organizational unit of Account, Hub the account that Firebreak is in. No format carries them: whoever knows sets them.
+	Unit, Hub string
+	Count     int
 	// Sample and Archived findings are never acted on; neither is one that no longer stands, where Settled says why: resolved,
 	// suppressed, closed, passed, an API call that failed.
 	Sample, Archived bool
@@ -219,10 +219,11 @@ func (f Finding) ARNs() []string {
 	return out
 }
 
-// Own tells whether the finding names one of the roles that Firebreak works with. Such a finding always goes to people.
+// Own tells whether the finding names one of the roles that Firebreak works with. Such a finding always goes to people. Outside the hub
+// only the names that the templates give are ours: whoever may make a role could hide behind a name that begins like one.
 func (f Finding) Own() bool {
 	own := func(name string) bool {
-		return strings.HasPrefix(name, RemediationRole) || strings.HasPrefix(name, "firebreak-")
+		return f.Account == f.Hub && strings.HasPrefix(name, "firebreak-") || slices.Contains(append(RemediationRoles(), "SecurityRemediationRole-Evidence", "firebreak-forwarder"), name)
 	}
 	if f.Principal.Kind == WhoRole && own(f.Principal.Name) {
 		return true
@@ -235,8 +236,10 @@ func (f Finding) Own() bool {
 	return false
 }
 
-// RemediationRole is what the names of the roles begin with that Firebreak takes in the accounts that it looks after.
-const RemediationRole = "SecurityRemediationRole-"
+// RemediationRoles are the names of the roles that Firebreak takes in the accounts that it looks after.
+func RemediationRoles() []string {
+	return []string{"SecurityRemediationRole-Read", "SecurityRemediationRole-Network", "SecurityRemediationRole-Identity", "SecurityRemediationRole-Data", "SecurityRemediationRole-Destroy"}
+}
 
 // Caller is the session behind an API call.
 type Caller struct {
@@ -249,10 +252,10 @@ type Caller struct {
 }
 
 // Ours tells whether the call was made with one of Firebreak's roles in that account, judging by the issuer alone. Whether the
-// SourceIdentity is an incident is the ledger's to say.
+// SourceIdentity is an incident is the ledger's to say. Our roles have no path: one of such a name that has is somebody else's.
 func (f Finding) Ours() bool {
-	_, role, ok := strings.Cut(f.Caller.Issuer, ":role/")
-	return ok && strings.HasPrefix(role[strings.LastIndex(role, "/")+1:], RemediationRole)
+	name, ok := strings.CutPrefix(f.Caller.Issuer, fmt.Sprintf("arn:%s:iam::%s:role/", f.Partition, f.Account))
+	return ok && slices.Contains(RemediationRoles(), name)
 }
 
 // BandOf is the severity band of a GuardDuty score. The bands are GuardDuty's; CRITICAL begins at 9.0.

@@ -116,6 +116,9 @@ func TestWhatMayNotBeActedOnIsNot(t *testing.T) {
 		"our role": {func(f *finding.Finding) {
 			f.Resources = append(f.Resources, finding.Resource{Type: finding.Role, ID: "SecurityRemediationRole-Network"})
 		}, true},
+		"our role in the hub": {func(f *finding.Finding) {
+			f.Hub, f.Resources = f.Account, append(f.Resources, finding.Resource{Type: finding.Role, ID: "firebreak-sweep-us-east-1"})
+		}, true},
 		"our session": {func(f *finding.Finding) {
 			f.Principal = finding.Principal{Kind: finding.WhoRole, Name: "SecurityRemediationRole-Read"}
 		}, true},
