@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
 	"slices"
@@ -124,8 +125,9 @@ func TestWhatIsOnlyNamedLikeUsIsNotOurs(t *testing.T) {
 		"arn:aws:sqs:us-east-1:222222222222:firebreak-action-dlq", "arn:aws:iam::222222222222:role/firebreak/evil", "arn:aws:kms:us-east-1:222222222222:key/0d6d2b3e",
 		"arn:aws:iam::222222222222:user/SecurityRemediationRole-Readers", "arn:aws:iam::111111111111:role/afirebreak", "arn:aws:ec2:us-east-1:111111111111:instance/i-0abcdef1234567890",
 		"arn:aws:cloudtrail:us-east-1:222222222222:trail/firebreak-copy", "arn:aws:s3:::firebreak-evidence-222222222222-us-east-1", "arn:aws:lambda:us-east-1:222222222222:function:firebreak-notify",
+		"arn:aws:iam::222222222222:user/firebreak-forwarder", "arn:aws:iam::222222222222:user/SecurityRemediationRole-Read", "arn:aws:s3:::firebreak-heartbeat",
 	} {
-		account := strings.Split(arn, ":")[4]
+		account := cmp.Or(strings.Split(arn, ":")[4], "222222222222")
 		target, err := incident.ParseTarget(incident.Step{Target: arn}, incident.Ref{Account: account, Region: "us-east-1"})
 		if err != nil {
 			t.Fatal(err)
