@@ -185,6 +185,10 @@ func TestTheFenceKeepsOut(t *testing.T) {
 	}{
 		{"iam:DeleteRole", "arn:aws:iam::" + memberID + ":role/SecurityRemediationRole-Network", nil},
 		{"iam:UpdateAssumeRolePolicy", "arn:aws:iam::" + memberID + ":role/firebreak-forwarder", nil},
+		{"iam:CreateRole", "arn:aws:iam::" + memberID + ":role/ops/SecurityRemediationRole-Evidence", nil},
+		{"iam:CreateRole", "arn:aws:iam::" + memberID + ":role/ops/firebreak-aggregator", nil},
+		{"iam:CreateRole", "arn:aws:iam::" + memberID + ":role/stacksets-exec-0123456789abcdef", nil},
+		{"iam:UpdateAssumeRolePolicy", "arn:aws:iam::" + memberID + ":role/keeper", nil},
 		{"events:DisableRule", "arn:aws:events:us-east-1:" + memberID + ":rule/firebreak-forwarder", nil},
 		{"sqs:PurgeQueue", "arn:aws:sqs:us-east-1:" + memberID + ":firebreak-forwarder", nil},
 		{"guardduty:DeleteDetector", "arn:aws:guardduty:us-east-1:" + memberID + ":detector/1", nil},
