@@ -120,6 +120,20 @@ func TestTheStolenCredentialsAreThoseOfTheInstanceThatTheSessionIsNamedAfter(t *
 	}
 }
 
+// Whoever takes a role chooses the session's name: it names no instance, unless GuardDuty says that an instance's credentials they are.
+func TestASessionNamedAfterAnInstanceIsNotTheInstances(t *testing.T) {
+	actor := map[string]any{"id": "a1", "user": map[string]any{"name": "reports", "uid": "AROAEXAMPLEEXAMPLE02:i-0bbbbbbbbbbbbbbbb", "type": "AssumedRole"}}
+	for name, raw := range map[string][]byte{
+		"an attack sequence": changed(t, "guardduty-attack-sequence", map[string]any{"actors": []any{actor}}, "detail", "service", "detection", "sequence"),
+		"a misused session":  changed(t, "guardduty-misused-role-session", "AROAEXAMPLEEXAMPLE02:i-0bbbbbbbbbbbbbbbb", "detail", "resource", "accessKeyDetails", "principalId"),
+	} {
+		f := one(t, raw)
+		if f.Principal.Session != "i-0bbbbbbbbbbbbbbbb" || slices.ContainsFunc(f.Instances(), func(r Resource) bool { return r.ID == f.Principal.Session }) {
+			t.Errorf("%s of session %q would act on %v", name, f.Principal.Session, f.Instances())
+		}
+	}
+}
+
 // A finding whose envelope comes from the administrator account is the member's all the same.
 func TestTheIncidentIsTheFindingsNotTheEnvelopes(t *testing.T) {
 	want := one(t, event1(t, "guardduty-crypto-mining"))

@@ -203,8 +203,9 @@ func (f *Finding) arrange(found map[string][]Resource, part Part) {
 		}
 	}
 	// EC2 names the role sessions of an instance after it (IAM User Guide, "Using an IAM role to grant permissions to
-	// applications running on Amazon EC2"): the session tells whose credentials these are, also where the finding does not.
-	if f.Principal.Kind == WhoRole && instanceID.MatchString(f.Principal.Session) {
+	// applications running on Amazon EC2"): the session tells whose credentials these are, also where the finding does not. Only of these
+	// types has GuardDuty made sure that an instance's they are: whoever else takes a role chooses the session's name.
+	if f.Principal.Kind == WhoRole && instanceID.MatchString(f.Principal.Session) && strings.Contains(f.Type, "/InstanceCredentialExfiltration") {
 		f.add(f.named(Instance, f.Principal.Session))
 	}
 }
