@@ -10,7 +10,6 @@ import (
 	"slices"
 	"time"
 
-	"firebreak/lib/fault"
 	"firebreak/lib/finding"
 	"firebreak/lib/incident"
 	"firebreak/lib/ledger"
@@ -128,15 +127,20 @@ func (p *pass) verdict(ctx context.Context, at place, one finding.Finding, f fou
 	case it.Exists():
 		return known, nil
 	}
-	// One that was set aside has no incident, and has arrived all the same.
-	copies, err := p.store.List(ctx, "INC#"+id, "COPY#")
+	// One that was set aside has no incident, and has arrived all the same; what its source has changed since then has not.
+	copies, err := ledger.List[aside](ctx, p.store, "INC#"+id, "COPY#")
 	switch {
 	case err != nil:
-		return unlooked, fault.Wrap(fault.Unreadable, err, "look for copies of %s in the ledger", id)
-	case len(copies) > 0:
+		return unlooked, err
+	case slices.ContainsFunc(copies, func(it ledger.Item[aside]) bool { return !it.Value.At.Before(one.Updated) }):
 		return known, nil
 	}
 	return missing, nil
+}
+
+// aside is what counts here of a copy that may not act: when it arrived.
+type aside struct {
+	At time.Time `json:"at"`
 }
 
 // claim tells whether nobody has looked after the incident in this run: a finding comes from several sources at once.

@@ -156,12 +156,29 @@ func TestWhatHasArrivedIsNotStarted(t *testing.T) {
 			w.arrives(finding.Finding{Product: finding.GuardDuty, Account: clinic, Region: home, NativeID: *f.Id, Band: incident.Critical})
 			continue
 		}
-		it := ledger.Item[struct{}]{Key: ledger.Key{PK: "INC#" + id, SK: "COPY#some-execution"}}
-		if err := ledger.Save(t.Context(), w.store, &it); err != nil {
-			t.Fatal(err)
-		}
+		w.setAside(id, lately().Add(time.Minute))
 	}
 	if c := w.run(0).Sources[guardDuty]; c.Known != 2 || c.Missing != 0 || len(w.started) != 0 {
+		t.Errorf("%+v, started %v", c, w.order)
+	}
+}
+
+// setAside records a copy that may not act, as classify-finding does.
+func (w *world) setAside(id string, at time.Time) {
+	w.t.Helper()
+	it := ledger.Item[aside]{Key: ledger.Key{PK: "INC#" + id, SK: "COPY#some-execution"}, Value: aside{at}}
+	if err := ledger.Save(w.t.Context(), w.store, &it); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// A finding that was archived, resolved or suppressed when it came, and stands since: the copy that came says nothing of that.
+func TestWhatWasSetAsideAndStandsSinceIsMissing(t *testing.T) {
+	w := newWorld(t, clinic)
+	f := mining(t, clinic, 1, lately())
+	w.threats[at] = []gdtypes.Finding{f}
+	w.setAside(incident.ID(finding.GuardDuty, clinic, home, *f.Id), lately().Add(-time.Hour))
+	if c := w.run(0).Sources[guardDuty]; c.Missing != 1 || c.Started != 1 {
 		t.Errorf("%+v, started %v", c, w.order)
 	}
 }
