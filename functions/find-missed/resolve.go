@@ -192,6 +192,9 @@ func (p *pass) settle(ctx context.Context, in ledger.Incident, one finding.Findi
 	if err := p.tellClosing(ctx, m, one, why, held); err != nil {
 		return err
 	}
+	if err := p.forget(ctx, m); err != nil {
+		return err
+	}
 	slog.InfoContext(ctx, "close", "incident", m.ID, "episode", m.Episode, "status", m.Status, "reason", why)
 	event := ledger.Event{Time: now, State: "FindMissed", Who: "find-missed", What: "resolved at its source: " + why, Why: "the source has resolved the finding"}
 	if err := closure.Close(ctx, p.store, meta, last, held, event); err != nil {
@@ -199,6 +202,21 @@ func (p *pass) settle(ctx context.Context, in ledger.Incident, one finding.Findi
 	}
 	p.report.Resolved.Closed++
 	return nil
+}
+
+// forget takes an incident out of what its rule of Config said at the last reading: that the rule says it again is a change then.
+func (p *pass) forget(ctx context.Context, m ledger.Incident) error {
+	if m.Finding.Product != finding.Config {
+		return nil
+	}
+	rule, _, _ := strings.Cut(m.Finding.NativeID, "|")
+	it, err := ledger.Load[standing](ctx, p.store, ledger.Key{PK: memoryOf(place{Account: m.Finding.Account, Region: m.Finding.Region}), SK: "RULE#" + rule})
+	i, stood := slices.BinarySearch(it.Value.Incidents, m.ID)
+	if err != nil || !stood {
+		return err
+	}
+	it.Value.Incidents = slices.Delete(it.Value.Incidents, i, i+1)
+	return ledger.Save(ctx, p.store, &it)
 }
 
 // tellClosing tells people what they would not look for: that an incident is closed that was not contained, and that somebody has archived

@@ -137,6 +137,28 @@ func TestWhatItsSourceHasResolvedIsClosed(t *testing.T) {
 	}
 }
 
+// What a rule called NON_COMPLIANT at the last reading is no change, unless it was COMPLIANT in between: whoever undoes a containment
+// within the hour would not be seen again.
+func TestWhatWasResolvedBetweenTwoReadingsIsAChange(t *testing.T) {
+	const rule = "s3-bucket-public-read-prohibited"
+	w := newWorld(t, clinic)
+	public := evaluation("AWS::S3::Bucket", "clinic-images", noon.Add(-time.Hour))
+	w.rules[at] = map[string][]configtypes.EvaluationResult{rule: {public}}
+	w.run(0) // remembers it
+	event, err := change(place{Account: clinic, Region: home}, configtypes.ConfigRule{ConfigRuleName: aws.String(rule), ConfigRuleArn: aws.String("arn:aws:config:us-east-1:222222222222:config-rule/config-rule-" + rule)}, public)
+	id := w.stands(written(t, event, err))
+	blocked := evaluation("AWS::S3::Bucket", "clinic-images", noon.Add(5*time.Minute))
+	blocked.ComplianceType = configtypes.ComplianceTypeCompliant
+	w.rules[at][rule] = []configtypes.EvaluationResult{blocked}
+	if r := w.run(15 * time.Minute).Resolved; r.Closed != 1 {
+		t.Fatalf("%+v", r)
+	}
+	w.rules[at][rule] = []configtypes.EvaluationResult{evaluation("AWS::S3::Bucket", "clinic-images", noon.Add(20*time.Minute))}
+	if c := w.run(time.Hour).Sources[config]; c.Renewed != 1 || c.Started != 1 || w.incidents()[id] != 1 {
+		t.Errorf("%+v, started %v", c, w.order)
+	}
+}
+
 // What was seen after the last time that the closed incident knows of opens it again, also where GuardDuty wrote of both later.
 func TestWhatWasSeenBeforeTheClosingAndToldAfterIt(t *testing.T) {
 	w := newWorld(t, clinic)
