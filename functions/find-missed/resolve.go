@@ -220,15 +220,15 @@ func (p *pass) forget(ctx context.Context, m ledger.Incident) error {
 }
 
 // tellClosing tells people what they would not look for: that an incident is closed that was not contained, and that somebody has archived
-// the finding of one that still holds something, which a thief can do too. They are told before: nobody looks at a closed incident again.
+// or marked the finding of one that still holds something, which a thief can do too. They are told before: nobody looks at a closed incident again.
 func (p *pass) tellClosing(ctx context.Context, m ledger.Incident, one finding.Finding, why string, held []string) error {
 	stood, rest := "was not contained", "Not done: "+channel.Line(m.Needs, 1000)
 	if m.Status == incident.Contained {
-		if !one.Archived || len(held) == 0 {
+		if !one.Archived && !one.Marked || len(held) == 0 {
 			return nil
 		}
 		stood = "was contained"
-		rest = fmt.Sprintf("Still held: %s. Nobody looks any more whether it stays so. To give it back: scripts/firebreak release %s --plan says what that would be. If nobody of you archived it, somebody hides it", channel.Line(strings.Join(held, ", "), 1000), m.ID)
+		rest = fmt.Sprintf("Still held: %s. Nobody looks any more whether it stays so. To give it back: scripts/firebreak release %s --plan says what that would be. If that was nobody of you, somebody hides it", channel.Line(strings.Join(held, ", "), 1000), m.ID)
 	}
 	_, err := p.topic.Once(ctx, p.store, m.ID, m.Episode, "resolved", channel.Message{
 		Subject: m.ID + " is closed: it was resolved at its source", Severity: m.Band,

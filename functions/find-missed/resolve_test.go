@@ -267,6 +267,29 @@ func TestWhatIsNotClosedThoughASourceSaysSo(t *testing.T) {
 	}
 }
 
+// Whoever may write to Security Hub can mark a finding: of that people hear where something is still held, and not of a check that passes.
+func TestAMarkedFindingIsClosedAloud(t *testing.T) {
+	for _, c := range []struct {
+		workflow   shtypes.WorkflowStatus
+		compliance shtypes.ComplianceStatus
+		told       int
+	}{
+		{shtypes.WorkflowStatusSuppressed, shtypes.ComplianceStatusFailed, 1}, {shtypes.WorkflowStatusResolved, shtypes.ComplianceStatusFailed, 1},
+		{shtypes.WorkflowStatusSuppressed, shtypes.ComplianceStatusPassed, 1}, {shtypes.WorkflowStatusResolved, shtypes.ComplianceStatusPassed, 0},
+	} {
+		w := newWorld(t, clinic)
+		check := imported(t, "securityhub-custom-action")
+		event, err := hubEvent(home, check)
+		id := w.stands(written(t, event, err))
+		check.Compliance, check.Workflow = &shtypes.Compliance{Status: c.compliance}, &shtypes.Workflow{Status: c.workflow}
+		check.UpdatedAt, check.LastObservedAt = aws.String(lately().Format(time.RFC3339)), nil
+		w.findings[at] = []shtypes.AwsSecurityFinding{check}
+		if r := w.run(0).Resolved; r.Closed != 1 || len(w.notices) != c.told || c.told > 0 && !strings.Contains(w.notices[0], "Still held: isolate-instance") {
+			t.Errorf("%s of a check that %s: %+v, %s told %q", c.workflow, c.compliance, r, id, w.notices)
+		}
+	}
+}
+
 // People hear of one that was not contained, once, with what was not done.
 func TestAnIncidentInNeedOfAPersonIsClosedAloud(t *testing.T) {
 	w := newWorld(t, clinic)

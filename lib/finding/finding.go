@@ -75,6 +75,8 @@ type Finding struct {
 	// suppressed, closed, passed, an API call that failed.
 	Sample, Archived bool
 	Settled          string
+	// Marked: Settled is somebody's word in Security Hub, not what the check says of the resource.
+	Marked bool
 	// Doubt says why the finding may not be acted on although it stands: people are told by its severity.
 	Doubt string
 	// Unknown: a GuardDuty type that this version does not know. Only a rule that names it to the letter acts on it.

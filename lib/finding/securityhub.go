@@ -219,6 +219,8 @@ func (f *Finding) asffState(t tree, fields asffFields) {
 		f.Archived = true
 	case workflow == "RESOLVED", workflow == "SUPPRESSED":
 		f.Settled = "the finding is " + strings.ToLower(workflow) + " in Security Hub"
+		// Security Hub itself resolves what a check passes (Security Hub User Guide, "Setting the workflow status of findings").
+		f.Marked = workflow == "SUPPRESSED" || compliance == "FAILED"
 	case compliance != "" && compliance != "FAILED":
 		f.Settled = "the check did not fail: its compliance status is " + words(compliance, 40)
 	case f.Product == Inspector && strings.EqualFold(fields.text("aws/inspector/FindingStatus"), "CLOSED"):
