@@ -142,6 +142,26 @@ func TestSecurityHubsTableOfTypes(t *testing.T) {
 	}
 }
 
+// BatchUpdateFindings changes Types at top level: a copy that somebody has edited so that no rule acts is what its provider wrote all the same.
+func TestTheTypeIsTheProvidersWhateverSomebodyMadeOfIt(t *testing.T) {
+	const name = "securityhub-guardduty-asff"
+	want := one(t, event1(t, name))
+	var m map[string]any
+	if err := json.Unmarshal(event1(t, name), &m); err != nil {
+		t.Fatal(err)
+	}
+	edited := m["detail"].(map[string]any)["findings"].([]any)[0].(map[string]any)
+	edited["FindingProviderFields"] = map[string]any{"Types": edited["Types"]}
+	edited["Types"] = []any{"TTPs/Discovery/Recon:EC2-PortProbeUnprotectedPort"}
+	raw, err := json.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := one(t, raw); got.Type != want.Type || got.IncidentID() != want.IncidentID() {
+		t.Errorf("%s, want %s", got.Type, want.Type)
+	}
+}
+
 // Each finding of an event that has several is itself alone in its Raw: that is what its own execution starts with.
 func TestEachOfSeveralIsWholeAlone(t *testing.T) {
 	for _, name := range []string{"securityhub-custom-action", "health-abuse", "bare-list"} {

@@ -154,11 +154,12 @@ func (p asffFields) guardDuty(name string) string {
 	return firstText(p.text("aws/guardduty/service/"+name), p.text(name))
 }
 
-// asffType says what rules match: GuardDuty's own type, the control of a check, otherwise the first of Types.
+// asffType says what rules match: GuardDuty's own type, the control of a check, otherwise the first of Types. As the provider wrote
+// them, where that is there: at top level BatchUpdateFindings changes them, which anybody in the account may be allowed to call.
 func (f *Finding) asffType(t tree, fields asffFields) {
-	list := t.list("Types")
+	list := t.list("FindingProviderFields", "Types")
 	if len(list) == 0 {
-		list = t.list("FindingProviderFields", "Types")
+		list = t.list("Types")
 	}
 	f.Type = words(typeOf(list), 256)
 	switch f.Product {
