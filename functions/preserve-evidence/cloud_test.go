@@ -143,7 +143,8 @@ func (s session) CopySnapshot(_ context.Context, in *ec2.CopySnapshotInput, opts
 		s.made++
 		id := fmt.Sprintf("snap-0c%015d", s.made)
 		made := s.add(id, s.account, "vol-ffffffff")
-		made.key, made.Tags = *in.KmsKeyId, in.TagSpecifications[0].Tags
+		made.key, made.Tags, made.Description = *in.KmsKeyId, in.TagSpecifications[0].Tags, in.Description
+		made.KmsKeyId = aws.String("arn:aws:kms:us-east-1:333333333333:key/0d6d2b3e")
 		if s.slow {
 			made.State = types.SnapshotStatePending
 		}

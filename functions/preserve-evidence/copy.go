@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"firebreak/lib/fault"
@@ -15,7 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 )
 
-// copyTag of a copy names the snapshot that was copied: by it a copy is found that was begun and not recorded.
+// copyTag of a copy names the snapshot that was copied: by it a copy is found that was begun and not recorded. It proves nothing.
 const copyTag = "firebreak:copy-of"
 
 const (
@@ -44,18 +45,22 @@ func (w passage) begin(ctx context.Context, looks reads, makes copier, source st
 	if err != nil {
 		return "", err
 	}
+	rec := w.Value
+	keys := fmt.Sprintf("arn:%s:kms:%s:%s:", rec.Partition, rec.Region, w.away.Account)
+	description := fmt.Sprintf("Firebreak evidence for %s: %s of %s in account %s", rec.Incident, rec.Snapshot, rec.Volume, rec.Account)
 	for _, s := range found {
-		if s.State == types.SnapshotStatePending || s.State == types.SnapshotStateCompleted {
+		// Whoever owns the account can tag anything. The key lets nobody there use it but Firebreak, and nobody changes a description.
+		ours := strings.HasPrefix(aws.ToString(s.KmsKeyId), keys) && aws.ToString(s.Description) == description
+		if ours && (s.State == types.SnapshotStatePending || s.State == types.SnapshotStateCompleted) {
 			w.Value.Claimed = time.Time{} // written with the phase
 			return aws.ToString(s.SnapshotId), nil
 		}
 	}
-	rec := w.Value
-	key := fmt.Sprintf("arn:%s:kms:%s:%s:alias/firebreak-evidence", rec.Partition, rec.Region, w.away.Account)
+	key := keys + "alias/firebreak-evidence"
 	slog.InfoContext(ctx, "copy", "incident", rec.Incident, "snapshot", source, "key", key)
 	out, err := makes.CopySnapshot(ctx, &ec2.CopySnapshotInput{
 		SourceRegion: &rec.Region, SourceSnapshotId: &source, Encrypted: aws.Bool(true), KmsKeyId: &key,
-		Description: aws.String(fmt.Sprintf("Firebreak evidence for %s: %s of %s in account %s", rec.Incident, rec.Snapshot, rec.Volume, rec.Account)),
+		Description: &description,
 		TagSpecifications: []types.TagSpecification{{ResourceType: types.ResourceTypeSnapshot, Tags: []types.Tag{
 			{Key: aws.String(instance.IncidentTag), Value: &rec.Incident}, {Key: aws.String(copyTag), Value: &source},
 		}}},

@@ -19,6 +19,7 @@ import (
 	"firebreak/lib/ledger"
 	"firebreak/lib/setting"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/google/go-cmp/cmp"
 )
@@ -347,6 +348,26 @@ func TestAnEventThatComesTooEarlyIsTriedAgain(t *testing.T) {
 	w.hold(ledger.Applying, nil)
 	if got, err := w.do(event(t, "ebs-snapshots-complete")); !fault.Is(err, fault.Busy) {
 		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// Whoever owns the account can tag a snapshot of nothing, or the copy of another one, as the copy that is to be kept.
+func TestACopyIsNotBelievedForItsTag(t *testing.T) {
+	description := "Firebreak evidence for " + inc + ": " + snap1 + " of " + vol1 + " in account " + clinic
+	for name, s := range map[string]types.Snapshot{
+		"of nothing":        {KmsKeyId: aws.String("arn:aws:kms:us-east-1:222222222222:key/0d6d2b3e"), Description: &description},
+		"of another volume": {KmsKeyId: aws.String("arn:aws:kms:us-east-1:333333333333:key/0d6d2b3e"), Description: aws.String(strings.ReplaceAll(description, snap1, snap2))},
+	} {
+		w := newWorld(t)
+		w.hold(ledger.Held, map[string]string{vol1 + "/snapshot": snap1})
+		decoy := w.cloud.add("snap-0dddddddddddddddd", clinic, "vol-ffffffff")
+		decoy.KmsKeyId, decoy.Description, decoy.key = s.KmsKeyId, s.Description, evKey
+		decoy.Tags = []types.Tag{{Key: aws.String(copyTag), Value: aws.String(snap1)}}
+		_, err := w.do(notification{})
+		w.must(err)
+		if rec := w.record(snap1); rec.Phase != evidence.Locked || rec.Copy == *decoy.SnapshotId {
+			t.Errorf("%s: %+v", name, rec)
+		}
 	}
 }
 
