@@ -5,7 +5,7 @@
 // and changes nothing. Its undo reactivates exactly the keys that were Active before; a key that was publicly exposed
 // (parameter exposed) only with a person's force.
 //
-// It never creates a key and never deletes one. A key that is gone is contained. Where a secret of Secrets Manager holds a key of the
+// It never creates a key and never deletes one. A key that is gone is contained, one that is another user's now is not. Where a secret of Secrets Manager holds a key of the
 // user (a tag of the secret says so) and rotates, its rotation is started afterwards, and people are told.
 package main
 
@@ -21,6 +21,8 @@ import (
 	"firebreak/lib/action"
 	"firebreak/lib/boot"
 	"firebreak/lib/channel"
+	"firebreak/lib/fault"
+	"firebreak/lib/finding"
 	"firebreak/lib/ledger"
 	"firebreak/lib/principal"
 
@@ -33,6 +35,7 @@ import (
 
 // reads are the calls that look, made as the Read role.
 type reads interface {
+	GetAccessKeyLastUsed(context.Context, *iam.GetAccessKeyLastUsedInput, ...func(*iam.Options)) (*iam.GetAccessKeyLastUsedOutput, error)
 	GetUser(context.Context, *iam.GetUserInput, ...func(*iam.Options)) (*iam.GetUserOutput, error)
 	ListAccessKeys(context.Context, *iam.ListAccessKeysInput, ...func(*iam.Options)) (*iam.ListAccessKeysOutput, error)
 }
@@ -73,7 +76,7 @@ func (d deactivation) Observe(ctx context.Context, c action.Call) (action.State,
 		page, err := pages.NextPage(ctx)
 		var no *types.NoSuchEntityException
 		if errors.As(err, &no) {
-			return nil, action.ErrGone
+			return nil, d.gone(ctx, api, c)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("list access keys of user %s: %w", name, err)
@@ -82,7 +85,33 @@ func (d deactivation) Observe(ctx context.Context, c action.Call) (action.State,
 			s[aws.ToString(k.AccessKeyId)+suffix] = string(k.Status)
 		}
 	}
+	if id := c.With["keyId"]; finding.LongTerm(id) && s[id+suffix] == "" {
+		if err := d.gone(ctx, api, c); !errors.Is(err, action.ErrGone) {
+			return nil, err
+		}
+	}
 	return s, nil
+}
+
+// gone is ErrGone, unless the key that the step names is another user's now: whoever may change IAM can rename a user, and its keys live
+// on. Of a key that is not the account's IAM tells nobody. Errors: NotVerified.
+func (d deactivation) gone(ctx context.Context, api reads, c action.Call) error {
+	id := c.With["keyId"]
+	if !finding.LongTerm(id) {
+		return action.ErrGone
+	}
+	out, err := api.GetAccessKeyLastUsed(ctx, &iam.GetAccessKeyLastUsedInput{AccessKeyId: &id})
+	var no *types.NoSuchEntityException
+	switch {
+	case errors.As(err, &no), fault.Is(err, fault.Denied):
+		return action.ErrGone
+	case err != nil:
+		return fmt.Errorf("find out whose key %s is: %w", id, err)
+	}
+	if now := aws.ToString(out.UserName); now != "" && now != c.Target.Name() {
+		return fault.New(fault.NotVerified, "the key %s is user %s's now, not %s's: somebody has renamed the user, contain %[2]s by hand", id, now, c.Target.Name())
+	}
+	return action.ErrGone
 }
 
 func (d deactivation) Intent(c action.Call, now action.State) (action.State, error) {
@@ -155,7 +184,7 @@ func (d deactivation) NeedsForce(c action.Call) string {
 	return "the key was publicly exposed: whoever copied it could use it again, so make a new one instead"
 }
 
-// user reads the target's user; nil for who is no user: that is refused when the keys are read. Errors: ErrGone.
+// user reads the target's user; nil for who is no user: that is refused when the keys are read. Errors: ErrGone, NotVerified.
 func (d deactivation) user(ctx context.Context, c action.Call) (*types.User, error) {
 	name, err := principal.Of(c.Target, principal.User)
 	if err != nil {
@@ -166,6 +195,9 @@ func (d deactivation) user(ctx context.Context, c action.Call) (*types.User, err
 		return nil, err
 	}
 	out, err := api.GetUser(ctx, &iam.GetUserInput{UserName: &name})
+	if principal.Gone(err) {
+		return nil, d.gone(ctx, api, c)
+	}
 	if err != nil {
 		return nil, principal.Said(err, "read user %s", name)
 	}
@@ -212,7 +244,9 @@ func main() {
 func wired(store ledger.Store, people teller, access account.Access) deactivation {
 	return deactivation{
 		reads: func(ctx context.Context, c action.Call) (reads, error) {
-			cfg, err := access.Config(ctx, account.Read, c.Scope(), account.Statement{Actions: []string{"iam:GetUser", "iam:ListAccessKeys"}, Resources: principal.Looking(c.Target)})
+			cfg, err := access.Config(ctx, account.Read, c.Scope(), account.Statement{Actions: []string{"iam:GetUser", "iam:ListAccessKeys"}, Resources: principal.Looking(c.Target)},
+				// Whose the key is, is what is asked: the call cannot be narrowed to one user.
+				account.Statement{Actions: []string{"iam:GetAccessKeyLastUsed"}, Resources: []string{fmt.Sprintf("arn:%s:iam::%s:user/*", c.Target.Partition, c.Target.Account)}})
 			return iam.NewFromConfig(cfg), err
 		},
 		changes: func(ctx context.Context, c action.Call) (changes, error) {

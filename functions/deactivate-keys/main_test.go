@@ -43,6 +43,7 @@ type fake struct {
 	keys   map[string]types.StatusType
 	tags   map[string]string
 	denied string // the key that may not be changed, or the call
+	owner  string // the user that has a key which export has not, "" for nobody
 	writes int
 }
 
@@ -84,6 +85,13 @@ func (f *fake) GetUser(_ context.Context, in *iam.GetUserInput, _ ...func(*iam.O
 	return out, nil
 }
 
+func (f *fake) GetAccessKeyLastUsed(_ context.Context, in *iam.GetAccessKeyLastUsedInput, _ ...func(*iam.Options)) (*iam.GetAccessKeyLastUsedOutput, error) {
+	if f.owner == "" {
+		return nil, &smithy.GenericAPIError{Code: "AccessDenied", Message: *in.AccessKeyId}
+	}
+	return &iam.GetAccessKeyLastUsedOutput{UserName: &f.owner}, nil
+}
+
 func (f *fake) UpdateAccessKey(_ context.Context, in *iam.UpdateAccessKeyInput, _ ...func(*iam.Options)) (*iam.UpdateAccessKeyOutput, error) {
 	if f.denied == *in.AccessKeyId {
 		return nil, &smithy.GenericAPIError{Code: "AccessDenied"}
@@ -119,20 +127,25 @@ func TestOutcomes(t *testing.T) {
 		golden string
 		keys   keys
 	}{
-		"happy":              {with: named(one), user: func(f *fake) { delete(f.keys, two) }, want: incident.Applied, golden: "applied", keys: keys{one: off}},
-		"the named key only": {with: named(one), want: incident.Applied, keys: keys{one: off, two: on}},
-		"every key":          {want: incident.Applied, keys: keys{one: off, two: off}},
-		"a session key":      {with: named("ASIAIOSFODNN7EXAMPLE"), want: incident.Applied, keys: keys{one: off, two: off}},
-		"plan":               {mode: incident.Look, with: named(one), user: func(f *fake) { delete(f.keys, two) }, want: incident.Planned, golden: "planned", keys: keys{one: on}},
-		"already":            {with: named(one), user: func(f *fake) { f.keys = keys{one: off} }, want: incident.Already, golden: "already", keys: keys{one: off}},
-		"the key is gone":    {with: named(one), user: func(f *fake) { f.keys = keys{two: on} }, want: incident.Already, keys: keys{two: on}},
-		"no keys":            {user: func(f *fake) { f.keys = keys{} }, want: incident.Already, keys: keys{}},
-		"gone":               {user: func(f *fake) { f.gone = true }, want: incident.Gone, keys: keys{one: on, two: on}},
-		"denied":             {user: func(f *fake) { f.denied = one }, fault: fault.Denied, keys: keys{one: on, two: off}},
-		"denied to look":     {user: func(f *fake) { f.denied = "ListAccessKeys" }, fault: fault.Denied, keys: keys{one: on, two: on}},
-		"root":               {target: "arn:aws:iam::222222222222:root", want: incident.Refused, keys: keys{one: on, two: on}},
-		"protected by tag":   {user: func(f *fake) { f.tags = map[string]string{"firebreak:protected": "true"} }, want: incident.Refused, keys: keys{one: on, two: on}},
-		"a role":             {target: "arn:aws:iam::222222222222:role/clinic-web", fault: fault.BadInput, keys: keys{one: on, two: on}},
+		"happy":                {with: named(one), user: func(f *fake) { delete(f.keys, two) }, want: incident.Applied, golden: "applied", keys: keys{one: off}},
+		"the named key only":   {with: named(one), want: incident.Applied, keys: keys{one: off, two: on}},
+		"every key":            {want: incident.Applied, keys: keys{one: off, two: off}},
+		"a session key":        {with: named("ASIAIOSFODNN7EXAMPLE"), want: incident.Applied, keys: keys{one: off, two: off}},
+		"plan":                 {mode: incident.Look, with: named(one), user: func(f *fake) { delete(f.keys, two) }, want: incident.Planned, golden: "planned", keys: keys{one: on}},
+		"already":              {with: named(one), user: func(f *fake) { f.keys = keys{one: off} }, want: incident.Already, golden: "already", keys: keys{one: off}},
+		"the key is gone":      {with: named(one), user: func(f *fake) { f.keys = keys{two: on} }, want: incident.Already, keys: keys{two: on}},
+		"the user was renamed": {with: named(one), user: func(f *fake) { f.gone, f.owner = true, "backup" }, fault: fault.NotVerified, keys: keys{one: on, two: on}},
+		"the user was renamed, and another one has its name": {
+			with: named(one), user: func(f *fake) { f.keys, f.owner = keys{}, "backup" }, fault: fault.NotVerified, keys: keys{},
+		},
+		"gone with its key": {with: named(one), user: func(f *fake) { f.gone = true }, want: incident.Gone, keys: keys{one: on, two: on}},
+		"no keys":           {user: func(f *fake) { f.keys = keys{} }, want: incident.Already, keys: keys{}},
+		"gone":              {user: func(f *fake) { f.gone = true }, want: incident.Gone, keys: keys{one: on, two: on}},
+		"denied":            {user: func(f *fake) { f.denied = one }, fault: fault.Denied, keys: keys{one: on, two: off}},
+		"denied to look":    {user: func(f *fake) { f.denied = "ListAccessKeys" }, fault: fault.Denied, keys: keys{one: on, two: on}},
+		"root":              {target: "arn:aws:iam::222222222222:root", want: incident.Refused, keys: keys{one: on, two: on}},
+		"protected by tag":  {user: func(f *fake) { f.tags = map[string]string{"firebreak:protected": "true"} }, want: incident.Refused, keys: keys{one: on, two: on}},
+		"a role":            {target: "arn:aws:iam::222222222222:role/clinic-web", fault: fault.BadInput, keys: keys{one: on, two: on}},
 		"protected": {
 			with: named(one), guard: func(g *setting.Guard) { g.Protected = []string{"arn:aws:iam::222222222222:user/billing/*"} },
 			want: incident.Refused, golden: "refused", keys: keys{one: on, two: on},
