@@ -805,6 +805,7 @@ func TestTrustedAccess(t *testing.T) {
 		"another one":              {event(`{"AWS":"444455556666"}`, `{}`, false), trusting, incident.Respond, "444455556666"},
 		"everybody":                {event(`{"AWS":"*"}`, `{}`, true), trusting, incident.Respond, "*"},
 		"of the organization":      {event(`{"AWS":"*"}`, `{"aws:PrincipalOrgID":"o-abcdefghij"}`, false), trusting, incident.Record, ""},
+		"of it, or without one":    {event(`{"AWS":"*"}`, `{"aws:PrincipalOrgID":"o-abcdefghij"}`, true), trusting, incident.Respond, "*"},
 		"of another organization":  {event(`{"AWS":"*"}`, `{"aws:PrincipalOrgID":"o-klmnopqrst"}`, false), trusting, incident.Respond, "*"},
 		"by another condition":     {event(`{"AWS":"*"}`, `{"aws:SecureTransport":"o-abcdefghij"}`, true), trusting, incident.Respond, "*"},
 		"an account and everybody": {event(`{"AWS":"333333333333","Federated":"accounts.google.com"}`, `{}`, false), trusting, incident.Respond, "Federated:accounts.google.com"},

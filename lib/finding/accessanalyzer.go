@@ -78,6 +78,9 @@ func decodeAccessAnalyzer(e event) []reading {
 		}
 		f.Only[words(key, 128)] = words(granted.object("condition").text(key), 256)
 	}
+	if public { // the finding leaves out the operator: one with IfExists, or a negation, keeps nobody out
+		f.Only = nil
+	}
 	f.Title = words(string(k)+" "+r.ID+": "+f.Type+" by "+strings.Join(f.External, ", "), 256)
 	if len(f.External) == 0 {
 		f.Title = words(string(k)+" "+r.ID+": "+f.Type, 256)
