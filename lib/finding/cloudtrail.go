@@ -205,7 +205,26 @@ func narrowsTrail(c call) string {
 			return "narrowed what the trail " + name + " records of management events"
 		}
 	}
+	if advanced := c.p.items("advancedEventSelectors"); len(advanced) > 0 && !slices.ContainsFunc(advanced, allManagement) {
+		c.f.Band = incident.High
+		return "narrowed what the trail " + name + " records of management events"
+	}
 	return "changed what the trail " + name + " records"
+}
+
+// allManagement tells whether an advanced selector takes every management event. Leaving out single sources is common: KMS's are many.
+func allManagement(selector tree) bool {
+	category := false
+	for _, f := range selector.items("fieldSelectors") {
+		switch field := f.text("field"); {
+		case field == "eventCategory" && slices.Contains(f.list("equals"), any("Management")):
+			category = true
+		case field == "eventSource" && f.at("notEquals") != nil && len(f) == 2:
+		default:
+			return false
+		}
+	}
+	return category
 }
 
 // changesTrail: a trail of one region, without global services or without digests, or that writes elsewhere, hides what comes next.

@@ -123,6 +123,36 @@ func TestAFailedCallChangedNothing(t *testing.T) {
 	}
 }
 
+// Whoever takes management events out of what a trail records has stopped it as well as one who stops it, in either kind of selectors.
+func TestWhoNarrowsATrail(t *testing.T) {
+	advanced := func(fields ...string) map[string]any {
+		var list []any
+		for _, f := range fields {
+			list = append(list, json.RawMessage(f))
+		}
+		return map[string]any{"trailName": "clinic", "advancedEventSelectors": []any{map[string]any{"name": "s", "fieldSelectors": list}}}
+	}
+	const management, data = `{"field":"eventCategory","equals":["Management"]}`, `{"field":"eventCategory","equals":["Data"]}`
+	for name, c := range map[string]struct {
+		parameters map[string]any
+		band       incident.Band
+	}{
+		"without them":             {map[string]any{"trailName": "clinic", "eventSelectors": []any{map[string]any{"includeManagementEvents": false}}}, incident.High},
+		"writes only":              {map[string]any{"trailName": "clinic", "eventSelectors": []any{map[string]any{"includeManagementEvents": true, "readWriteType": "WriteOnly"}}}, incident.High},
+		"all of them":              {map[string]any{"trailName": "clinic", "eventSelectors": []any{map[string]any{"includeManagementEvents": true, "readWriteType": "All"}}}, incident.Medium},
+		"advanced, data only":      {advanced(data, `{"field":"resources.type","equals":["AWS::S3::Object"]}`), incident.High},
+		"advanced, reads only":     {advanced(management, `{"field":"readOnly","equals":["true"]}`), incident.High},
+		"advanced, one source":     {advanced(management, `{"field":"eventSource","equals":["kms.amazonaws.com"]}`), incident.High},
+		"advanced, all of them":    {advanced(management), incident.Medium},
+		"advanced, all but of KMS": {advanced(management, `{"field":"eventSource","notEquals":["kms.amazonaws.com"]}`), incident.Medium},
+	} {
+		raw := []byte(strings.ReplaceAll(string(changed(t, "cloudtrail-trail-stopped", c.parameters, "detail", "requestParameters")), "StopLogging", "PutEventSelectors"))
+		if f := one(t, raw); f.Band != c.band || f.Type != "PutEventSelectors" {
+			t.Errorf("%s: %s %s, want %s", name, f.Type, f.Band, c.band)
+		}
+	}
+}
+
 // The issuer proves which role it is, and the source identity which incident; a session's name proves nothing.
 func TestOurOwnSessionsAreKnownByTheirIssuer(t *testing.T) {
 	f := one(t, event1(t, "cloudtrail-own-session"))
