@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -228,16 +229,25 @@ func narrowed(condition tree) bool {
 	return false
 }
 
+// fixed tells whether the values say who may come. All ranges count together.
 func fixed(v any, key string) bool {
 	list, _ := v.([]any)
 	if s, ok := v.(string); ok {
 		list = []any{s}
 	}
+	var values []string
 	for _, item := range list {
 		s, _ := item.(string)
-		if s == "" || s == "*" || key == "aws:sourceip" && worldwide([]string{s}) {
+		if s == "" || loose(s) {
 			return false
 		}
+		values = append(values, s)
 	}
-	return len(list) > 0
+	return len(values) > 0 && !(key == "aws:sourceip" && worldwide(values))
 }
+
+// certain begins a value that is of one account, organization or role whatever follows.
+var certain = regexp.MustCompile(`^(arn:[\w-]+:[\w-]+:[\w-]*:\d{12}:|o-[a-z0-9]+/|AROA[A-Z0-9]+:)`)
+
+// loose tells whether a value stands for anybody: a wildcard or a variable, which S3 does not take for fixed (the same page).
+func loose(s string) bool { return strings.ContainsAny(s, "*?$") && !certain.MatchString(s) }
