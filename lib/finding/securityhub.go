@@ -56,8 +56,9 @@ func decodeHub(e event, t tree, alone any) reading {
 }
 
 // productARN is how Security Hub names who made a finding. Only AWS's own have no account and begin with aws/: what anybody may
-// import goes under <account>/default or a partner's name (Security Hub User Guide, "BatchImportFindings").
-var productARN = regexp.MustCompile(`^arn:aws[a-z-]*::?securityhub:([a-z0-9-]*):(\d*):product(?:v2)?/([\w.-]+/[\w.-]+)$`)
+// import goes under <account>/default or a partner's name (Security Hub User Guide, "BatchImportFindings"). GuardDuty's guide writes its
+// own without the colon of the account ("Typical finding from GuardDuty").
+var productARN = regexp.MustCompile(`^arn:aws[a-z-]*::?securityhub:([a-z][a-z0-9-]*)?(?::(\d*))?:product(?:v2)?/([\w.-]+/[\w.-]+)$`)
 
 // product takes a product ARN apart. The finding is in doubt unless AWS made it.
 func (f *Finding) product(given string) (region string) {
@@ -132,6 +133,9 @@ func decodeASFF(e event, t tree, alone any) reading {
 		return reading{refusal: e.unreadable(f, "a Security Hub finding", "its severity is %s", formOf(t.at("Severity"))), alone: alone}
 	}
 	f.configured(t, fields)
+	if f.Product == Health && !f.hubHealth(t) {
+		return reading{refusal: e.refuse(false, notThreatening, words(f.Type, 120)), alone: alone}
+	}
 	if r := e.check(f, "a Security Hub finding"); r != nil {
 		return reading{refusal: r, alone: alone}
 	}
