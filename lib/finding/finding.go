@@ -149,7 +149,7 @@ func (f Finding) Of(k Kind) []Resource {
 func (f Finding) Instances() []Resource {
 	all := f.Of(Instance)
 	switch {
-	case f.Principal.Kind != WhoRole || f.About == "AttackSequence":
+	case f.Principal.Kind != WhoRole || f.About == attackSequence:
 		return all
 	case !instanceID.MatchString(f.Principal.Session):
 		if strings.HasSuffix(f.Type, "/InstanceCredentialExfiltration.InsideAWS") {

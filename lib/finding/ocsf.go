@@ -157,16 +157,11 @@ func (f *Finding) ocsfResources(t tree) {
 		if k == AccessKey {
 			d := ocsfKey(r, data)
 			unique, user = d.text("principalId"), d.text("userName")
-			if f.Principal.Kind == "" {
-				f.Principal = principal(*f, d)
-			}
+			f.holder(d)
 			continue
 		}
-		res := f.named(k, ocsfID(k, r, data))
+		res := f.placed(r.text("owner", "account", "uid"), r.text("region"), f.named(k, ocsfID(k, r, data)))
 		res.Tags = tagsOf(r.at("tags"))
-		if owner := r.text("owner", "account", "uid"); owner != "" && owner != res.Account {
-			res.Account, res.ARN = words(owner, 20), ""
-		}
 		if about := words2about[k]; f.Product == GuardDuty && about != "" {
 			found[about] = append(found[about], res)
 			continue

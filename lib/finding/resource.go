@@ -206,6 +206,18 @@ func (f *Finding) named(k Kind, given string) Resource {
 	return res
 }
 
+// placed takes account and region that the record gives a resource besides. One that is not the finding's after all is named, and not acted
+// on: its id would stand for another resource in the finding's own.
+func (f *Finding) placed(account, region string, r Resource) Resource {
+	if account != "" && account != r.Account {
+		r.Account, r.ARN = words(account, 20), ""
+	}
+	if sh, known := shapes[r.Type]; known && !sh.global && r.Region == f.Region && region != "" && region != r.Region {
+		r.Region, r.ARN = words(region, 30), ""
+	}
+	return r
+}
+
 // arn builds an ARN of that shape in the finding's account and region; empty where one is missing.
 func (f *Finding) arn(sh shape, id string) string {
 	account, region := f.Account, f.Region

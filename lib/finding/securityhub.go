@@ -246,9 +246,7 @@ func (f *Finding) asffResources(t tree, fields asffFields) {
 		case AccessKey:
 			d := asffKey(r)
 			unique, user = d.text("principalId"), d.text("userName")
-			if f.Principal.Kind == "" {
-				f.Principal = principal(*f, d)
-			}
+			f.holder(d)
 			continue
 		case Account:
 			id = id[strings.LastIndex(id, ":")+1:]
@@ -257,7 +255,7 @@ func (f *Finding) asffResources(t tree, fields asffFields) {
 				k = guessed
 			}
 		}
-		res := f.named(k, id)
+		res := f.placed("", r.text("Region"), f.named(k, id))
 		res.Tags = tagsOf(r.at("Tags"))
 		if about := words2about[k]; f.Product == GuardDuty && about != "" {
 			found[about] = append(found[about], res)
@@ -275,6 +273,9 @@ func (f *Finding) asffResources(t tree, fields asffFields) {
 		return
 	}
 	f.guardDutyResources(found, rest, part)
+	if f.About == attackSequence {
+		f.sequence(asTree(lowered(map[string]any(t.object("Detection", "Sequence")))))
+	}
 	if f.Type == trailStopped {
 		f.trails(fields.guardDuty("action/awsApiCallAction/affectedResources/" + string(Trail)))
 	}
@@ -308,6 +309,16 @@ func (f *Finding) guardDutyResources(found map[string][]Resource, rest []Resourc
 	f.arrange(found, part)
 	for _, r := range rest {
 		f.add(r)
+	}
+}
+
+// holder reads whose a key is: the finding's principal, or one of several that an attack sequence names.
+func (f *Finding) holder(k tree) {
+	switch {
+	case aboutOf(f.Type) == attackSequence:
+		f.credential(k, "", "")
+	case f.Principal.Kind == "":
+		f.Principal = principal(*f, k)
 	}
 }
 

@@ -34,11 +34,7 @@ func (f *Finding) sequenceResource(r tree) {
 	if given == "" || !strings.HasPrefix(given, "arn:") && r.text("name") != "" && k == Bucket {
 		given = r.text("name")
 	}
-	res := f.named(k, given)
-	if owner != "" && owner != res.Account {
-		// Of another account, or one that the ARN contradicts: named, and not acted on.
-		res.Account, res.ARN = words(owner, 20), ""
-	}
+	res := f.placed(owner, r.text("region"), f.named(k, given))
 	res.Tags = tagsOf(r.at("tags"))
 	f.add(res)
 }

@@ -100,7 +100,7 @@ func typeOf(list []any) string {
 
 // Abouts are the kinds of resource that a finding can be about: GuardDuty's words, and Kinds.
 func Abouts() []string {
-	out := []string{"AttackSequence", "Instance", "AccessKey", "S3Bucket", "EKSCluster", "ECSCluster", "Container", "RDSDBInstance", "Lambda"}
+	out := []string{attackSequence, "Instance", "AccessKey", "S3Bucket", "EKSCluster", "ECSCluster", "Container", "RDSDBInstance", "Lambda"}
 	for _, k := range kinds {
 		if !slices.Contains(out, string(k)) {
 			out = append(out, string(k))
@@ -110,11 +110,14 @@ func Abouts() []string {
 	return out
 }
 
+// attackSequence is the purpose of a finding about several signals, and what such a finding is about.
+const attackSequence = "AttackSequence"
+
 // aboutOf says what kind of resource a GuardDuty type is about, for forms that do not say it, in GuardDuty's words. Empty where
 // the type alone does not tell: a runtime finding can be about an instance, a task, a cluster.
 func aboutOf(t string) string {
 	purpose, rest, _ := strings.Cut(t, ":")
-	if purpose == "AttackSequence" {
+	if purpose == attackSequence {
 		return purpose
 	}
 	token, _, _ := strings.Cut(rest, "/")

@@ -302,6 +302,13 @@ func unseen(t *testing.T) []struct{ name, want, says, in string } {
 	of("sequence on a cluster", "notify", "", seq, "d.type", "AttackSequence:EKS/CompromisedCluster", "s.detection.sequence.actors", gone{}, "s.detection.sequence.resources", l{m{"uid": "arn:aws:eks:us-east-1:222222222222:cluster/clinic", "resourceType": "EKS_CLUSTER", "accountId": "222222222222"}})
 	of("sequence on data", "respond quarantine-principal user/bob, deactivate-keys user/bob", "", seq, "d.type", "AttackSequence:S3/CompromisedData", "s.detection.sequence.actors", gone{}, "s.detection.sequence.resources", l{m{"uid": "arn:aws:s3:::clinic-exports", "resourceType": "S3_BUCKET", "accountId": "222222222222"}, m{"uid": "AKIAIOSFODNN7EXAMPLE", "resourceType": "ACCESS_KEY", "accountId": "222222222222", "data": m{"accessKey": m{"principalId": "AIDAEXAMPLEEXAMPLE01", "userName": "bob", "userType": "IAMUser"}}}})
 	of("sequence by root", "notify", "", seq, "d.type", "AttackSequence:IAM/CompromisedCredentials", "s.detection.sequence.resources", gone{}, "s.detection.sequence.actors", l{m{"id": "a", "user": m{"name": "root", "type": "Root", "uid": "222222222222", "account": m{"uid": "222222222222"}}}})
+	of("ASFF, sequence by two users", "respond quarantine-principal user/bob, quarantine-principal user/eve, deactivate-keys user/bob, deactivate-keys user/eve", "", asff, "f.Types", l{"TTPs/AttackSequence:S3/CompromisedData"}, "f.Resources", l{
+		m{"Type": "AwsS3Bucket", "Id": "arn:aws:s3:::clinic-exports"},
+		m{"Type": "AwsIamAccessKey", "Id": "AWS::IAM::AccessKey:AKIAIOSFODNN7EXAMPLE", "Details": m{"AwsIamAccessKey": m{"PrincipalId": "AIDAEXAMPLEEXAMPLE01", "PrincipalName": "bob", "PrincipalType": "IAMUser"}}},
+		m{"Type": "AwsIamAccessKey", "Id": "AWS::IAM::AccessKey:AKIAI44QH8DHBEXAMPLE", "Details": m{"AwsIamAccessKey": m{"PrincipalId": "AIDAEXAMPLEEXAMPLE02", "PrincipalName": "eve", "PrincipalType": "IAMUser"}}},
+	})
+	of("ASFF, sequence whose actor stands in it alone", "respond revoke-sessions role/clinic-web", "", asff, "f.Types", l{"TTPs/AttackSequence:IAM/CompromisedCredentials"}, "f.Resources", l{m{"Type": "AwsAccount", "Id": "AWS::::Account:222222222222"}},
+		"f.Detection", m{"Sequence": m{"Uid": "s", "Actors": l{m{"Id": "a", "User": m{"Name": "clinic-web", "Uid": "AROAEXAMPLEEXAMPLE01:build", "Type": "AssumedRole", "CredentialUid": "ASIAIOSFODNN7EXAMPLE", "Account": m{"Uid": "222222222222"}}}}}})
 	of("sequence, unknown", "notify", "does not know", seq, "d.type", "AttackSequence:Bedrock/CompromisedModel")
 	of("sequence, sample", "record", "sample", seq, "s.additionalInfo.sample", true)
 	of("sequence, resources a map", "notify", "", seq, "s.detection.sequence.resources", "x", "s.detection.sequence.actors", 7)
@@ -365,6 +372,7 @@ func unseen(t *testing.T) []struct{ name, want, says, in string } {
 	of("ASFF, resources null", "notify", "names none", asff, "f.Resources", nil)
 	of("ASFF, instance of another account", "notify", "is of account", asff, "f.Resources.0.Id", "arn:aws:ec2:us-east-1:333333333333:instance/i-0abcdef1234567890")
 	of("ASFF, instance of another region", "notify", "is in region", asff, "f.Resources.0.Id", "arn:aws:ec2:eu-west-1:222222222222:instance/i-0abcdef1234567890")
+	of("ASFF, instance by its id alone, of another region", "notify", "none that can be told", asff, "f.Resources.0.Id", "i-0abcdef1234567890", "f.Resources.0.Region", "eu-west-1")
 	of("ASFF, instance by its id alone", isolate, "", asff, "f.Resources.0.Id", "i-0abcdef1234567890")
 	of("ASFF, instance called Other", isolate, "", asff, "f.Resources.0.Type", "Other")
 	of("ASFF, no ProductFields", isolate, "", asff, "f.ProductFields", gone{})
@@ -400,6 +408,7 @@ func unseen(t *testing.T) []struct{ name, want, says, in string } {
 	of("OCSF, no data", isolate, "", ocsf, "f.resources.0.data", gone{})
 	of("OCSF, uid a hash, ARN beside", isolate, "", ocsf, "f.resources.0.uid", "a1b2c3", "f.resources.0.uid_alt", "arn:aws:ec2:us-east-1:222222222222:instance/i-0abcdef1234567890")
 	of("OCSF, uid a hash", "notify", "", ocsf, "f.resources.0.uid", "a1b2c3", "f.resources.0.name", gone{}, "f.resources.0.data", gone{})
+	of("OCSF, instance by its id alone, of another region", "notify", "none that can be told", ocsf, "f.resources.0.uid", "i-0abcdef1234567890", "f.resources.0.region", "eu-west-1")
 	of("OCSF, resource of another owner", "notify", "", ocsf, "f.resources.0.owner.account.uid", "333333333333")
 	of("OCSF, brute force by role_id", isolate, "", ocsf, "f.finding_info.types", l{"UnauthorizedAccess:EC2/SSHBruteForce"}, "f.resources.0.role", gone{})
 	of("OCSF, brute force against it by role_id", "notify", "", ocsf, "f.finding_info.types", l{"UnauthorizedAccess:EC2/SSHBruteForce"}, "f.resources.0.role", gone{}, "f.resources.0.role_id", 1)
@@ -559,6 +568,7 @@ func unseen(t *testing.T) []struct{ name, want, says, in string } {
 	of("sequence by a user of another account, of a bucket here", "notify", "names nothing that it contains", seq, "s.detection.sequence.actors", l{m{"id": "a", "user": m{"name": "bob", "uid": "AIDAEXAMPLEEXAMPLE01", "type": "IAMUser", "credentialUid": "AKIAIOSFODNN7EXAMPLE", "account": m{"uid": "333333333333"}}}}, "s.detection.sequence.resources", l{m{"uid": "arn:aws:s3:::clinic-exports", "name": "clinic-exports", "accountId": "222222222222", "resourceType": "S3_BUCKET"}})
 	of("sequence with a key of another account", "notify", "names nothing that it contains", seq, "s.detection.sequence.actors", gone{}, "s.detection.sequence.resources", l{m{"uid": "AKIAIOSFODNN7EXAMPLE", "accountId": "333333333333", "resourceType": "ACCESS_KEY", "data": m{"accessKey": m{"userName": "bob", "userType": "IAMUser", "principalId": "AIDAEXAMPLEEXAMPLE01"}}}})
 	of("sequence with an instance that is said to be another account's", "notify", "", seq, "s.detection.sequence.actors", gone{}, "s.detection.sequence.resources", l{m{"uid": "i-0aaaabbbbccccdddd", "accountId": "333333333333", "resourceType": "EC2_INSTANCE"}, m{"uid": "arn:aws:ec2:us-east-1:222222222222:instance/i-0aaaabbbbccccddde", "accountId": "333333333333", "resourceType": "EC2_INSTANCE"}})
+	of("sequence with an instance of another region", "notify", "", seq, "s.detection.sequence.actors", gone{}, "s.detection.sequence.resources", l{m{"uid": "i-0aaaabbbbccccdddd", "accountId": "222222222222", "region": "eu-west-1", "resourceType": "EC2_INSTANCE"}})
 	of("sequence over a fleet", "respond "+strings.Join(cut, ", "), "36 are left to people", seq, "s.detection.sequence.actors", gone{}, "s.detection.sequence.resources", fleet)
 	of("the partition is another's", "notify", "its ARN says partition", mine, "d.arn", "arn:aws-cn:guardduty:us-east-1:222222222222:detector/11aabbccddeeff001122334455667788/finding/7a10c2d3e4f5061728394a5b6c7d8e01")
 	of("a partition of tomorrow", isolate, "", mine, "d.region", "mars-north-1", "d.arn", "arn:aws-mars:guardduty:mars-north-1:222222222222:detector/11aabbccddeeff001122334455667788/finding/7a10c2d3e4f5061728394a5b6c7d8e01")
