@@ -157,6 +157,10 @@ func (f *Finding) ocsfResources(t tree) {
 		if k == AccessKey {
 			d := ocsfKey(r, data)
 			unique, user = d.text("principalId"), d.text("userName")
+			if owner := r.text("owner", "account", "uid"); owner != "" && owner != f.Account {
+				rest = append(rest, Resource{Type: AccessKey, ID: words(d.text("accessKeyId"), 128), Account: words(owner, 20)})
+				continue
+			}
 			f.holder(d)
 			continue
 		}
@@ -177,13 +181,24 @@ func (f *Finding) ocsfResources(t tree) {
 		}
 		return
 	}
+	// The second mapping has GuardDuty's action among the evidence, the first flat.
+	affected := []any{}
+	for _, e := range t.items("evidences") {
+		d := ocsfData(e)
+		if p := parts[d.text("resource_role")]; part == "" {
+			part = p
+		}
+		affected = append(affected, d.at("affected_resource", string(Trail)))
+	}
 	unmapped := t.object("unmapped")
 	if p := parts[unmapped.text("ProductFields.aws/guardduty/service/resourceRole")]; p != "" {
 		part = p
 	}
 	f.guardDutyResources(found, rest, part)
 	if f.Type == trailStopped {
-		f.trails(unmapped.at("ProductFields.aws/guardduty/service/action/awsApiCallAction/affectedResources/" + string(Trail)))
+		for _, v := range append(affected, unmapped.at("ProductFields.aws/guardduty/service/action/awsApiCallAction/affectedResources/"+string(Trail))) {
+			f.trails(v)
+		}
 	}
 	instance := ""
 	if i := f.Of(Instance); len(i) > 0 {
@@ -226,14 +241,14 @@ func ocsfID(k Kind, r, data tree) string {
 }
 
 // ocsfKey brings an access key into GuardDuty's words. Security Hub's first mapping puts ASFF's details into data as a JSON
-// string; its second writes them in snake case and shortens the key in uid.
+// string; its second writes them in snake case and shortens the key in uid, or has the key there and the user's name beside it.
 func ocsfKey(r, data tree) tree {
 	if d := data.object("AwsIamAccessKey"); d != nil {
 		return asffKey(tree{"Id": r.text("uid"), "Details": map[string]any{"AwsIamAccessKey": map[string]any(d)}})
 	}
 	out := asffKey(tree{"Id": r.text("uid"), "Details": map[string]any{"AwsIamAccessKey": map[string]any{
 		"AccessKeyId": data.any("access_key_id", "accessKeyId"), "PrincipalId": data.any("principal_id", "principalId"),
-		"UserName": data.any("user_name", "userName"), "PrincipalType": data.any("user_type", "userType", "principal_type"),
+		"UserName": firstText(data.any("user_name", "userName"), r.text("user", "name")), "PrincipalType": data.any("user_type", "userType", "principal_type"),
 	}}})
 	if id := out.text("accessKeyId"); !longTermKey.MatchString(id) && !sessionKey.MatchString(id) && data.any("access_key_id", "accessKeyId") == "" {
 		// A shortened or hashed key names none.
