@@ -49,11 +49,13 @@ func decodeHealth(e event) []reading {
 
 const notThreatening = "not a security event of AWS Health: %s"
 
-// threatening tells whether an event is a report of abuse, and whether it is about security otherwise.
+// threatening tells whether an event is a report of abuse, and whether it is about security otherwise: what Security Hub takes AWS
+// Health's events for HIGH or CRITICAL by (Security Hub User Guide, "AWS Health (Sends findings)", "Interpreting severity label").
 func threatening(service, code string) (abuse, ours bool) {
 	service = strings.ToUpper(service)
-	return service == "ABUSE" || strings.HasPrefix(code, "AWS_ABUSE_"),
-		service == "RISK" || strings.HasPrefix(code, "AWS_RISK_") || strings.Contains(code, "_SECURITY_")
+	return service == "ABUSE" || strings.Contains(code, "_ABUSE_"),
+		service == "RISK" || strings.HasPrefix(code, "AWS_RISK_") || strings.Contains(code, "_SECURITY_") ||
+			strings.Contains(code, "_DDOS_ATTACK") || code == "AWS_S3_OPEN_ACCESS_BUCKET_NOTIFICATION"
 }
 
 func (e event) health(entity tree, abuse bool) Finding {
