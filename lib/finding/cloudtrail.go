@@ -83,6 +83,7 @@ func decodeCloudTrail(e event) []reading {
 		Product: CloudTrail, Assumed: true, NativeID: d.text("eventID"), Source: service, Type: words(name, 128),
 		FirstSeen: d.time("eventTime"), LastSeen: d.time("eventTime"), Updated: d.time("eventTime"), Band: incident.Low,
 	}
+	f.object(d, "userIdentity")
 	who := d.object("userIdentity")
 	f.place(firstText(d.digits("recipientAccountId"), who.digits("accountId"), e.account), firstText(d.text("awsRegion"), e.region), who.text("arn"))
 	f.Caller = Caller{Issuer: who.text("sessionContext", "sessionIssuer", "arn"), SourceIdentity: who.text("sessionContext", "sourceIdentity")}
@@ -176,6 +177,9 @@ func opensGroup(c call) string {
 	group = firstText(group, c.p.text("groupName"))
 	c.f.add(c.f.named(SecurityGroup, group))
 	for _, o := range open {
+		if o.odd != "" {
+			c.f.doubt("of a rule of the group %s", o.odd)
+		}
 		if o.administrative() {
 			c.f.Band = incident.High
 			return fmt.Sprintf("opened %s of security group %s to the world, an administrative port", o, group)

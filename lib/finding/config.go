@@ -54,7 +54,9 @@ func decodeConfig(e event) []reading {
 	if id != "" && name != "" {
 		f.NativeID = configID(rule, id)
 	}
-	before, now := d.text("oldEvaluationResult", "complianceType"), d.text("newEvaluationResult", "complianceType")
+	f.object(d, "oldEvaluationResult")
+	before := f.word(d, []string{"COMPLIANT", "NON_COMPLIANT", "NOT_APPLICABLE", "INSUFFICIENT_DATA"}, "oldEvaluationResult", "complianceType")
+	now := d.text("newEvaluationResult", "complianceType")
 	switch {
 	case now == "":
 		return []reading{{refusal: e.unreadable(f, "a Config compliance change", "newEvaluationResult.complianceType is %s", shown(d.at("newEvaluationResult", "complianceType"))), alone: map[string]any(e.whole)}}

@@ -224,7 +224,7 @@ func (f Finding) Own() bool {
 	own := func(name string) bool {
 		return strings.HasPrefix(name, RemediationRole) || strings.HasPrefix(name, "firebreak-")
 	}
-	if f.Principal.Kind == WhoRole && own(f.Principal.Name) {
+	if f.Ours() || f.Principal.Kind == WhoRole && own(f.Principal.Name) {
 		return true
 	}
 	for _, r := range f.Of(Role) {

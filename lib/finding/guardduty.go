@@ -224,7 +224,7 @@ func (f *Finding) bucket(b tree) (Resource, bool) {
 		return Resource{}, false
 	}
 	res := Resource{Type: Bucket, ID: words(name, 255), Account: f.Account, Region: f.Region, Tags: tagsOf(b.at("tags"))}
-	if want := fmt.Sprintf("arn:%s:s3:::%s", f.Partition, name); bucketName.MatchString(name) && (given == "" || given == want) {
+	if want := fmt.Sprintf("arn:%s:s3:::%s", f.Partition, name); shapes[Bucket].fits(name) && (given == "" || given == want) {
 		res.ARN = want
 	}
 	return res, true

@@ -87,7 +87,7 @@ func (e event) health(entity tree, abuse bool) Finding {
 		f.Band = incident.Critical
 	}
 	f.affects(res, abuse)
-	if ended := strings.ToLower(d.text("statusCode")); ended == "closed" || strings.EqualFold(entity.text("status"), "RESOLVED") {
+	if f.word(d, []string{"OPEN", "UPCOMING", "CLOSED"}, "statusCode") == "CLOSED" || strings.EqualFold(entity.text("status"), "RESOLVED") {
 		f.Settled = "the event is closed"
 	}
 	return f

@@ -121,6 +121,9 @@ func (f *Finding) ocsfState(t tree) {
 	compliance := t.object("compliance")
 	outcome, judged := compliance.number("status_id")
 	word := strings.ToLower(compliance.text("status"))
+	if v := t.at("status"); v != nil && formOf(v) != "a string" && id == 0 {
+		f.doubt("status is %s, not a string", formOf(v))
+	}
 	switch {
 	case archived, !ok, strings.EqualFold(fields.text("RecordState"), "ARCHIVED"), id == 5, status == "archived":
 		f.Archived = true
@@ -157,14 +160,14 @@ func (f *Finding) ocsfResources(t tree) {
 		if k == AccessKey {
 			d := ocsfKey(r, data)
 			unique, user = d.text("principalId"), d.text("userName")
-			if owner := r.text("owner", "account", "uid"); owner != "" && owner != f.Account {
+			if owner := r.digits("owner", "account", "uid"); owner != "" && owner != f.Account {
 				rest = append(rest, Resource{Type: AccessKey, ID: words(d.text("accessKeyId"), 128), Account: words(owner, 20)})
 				continue
 			}
 			f.holder(d)
 			continue
 		}
-		res := f.placed(r.text("owner", "account", "uid"), r.text("region"), f.named(k, ocsfID(k, r, data)))
+		res := f.placed(r.digits("owner", "account", "uid"), r.text("region"), f.named(k, ocsfID(k, r, data)))
 		res.Tags = tagsOf(r.at("tags"))
 		if about := words2about[k]; f.Product == GuardDuty && about != "" {
 			found[about] = append(found[about], res)
@@ -232,7 +235,7 @@ func ocsfID(k Kind, r, data tree) string {
 	}
 	if sh, ok := shapes[k]; ok {
 		for _, s := range []string{r.text("uid"), data.text("instance_id"), r.text("name"), data.text("arn")} {
-			if sh.id.MatchString(s) || strings.HasPrefix(s, "arn:") {
+			if sh.fits(s) || strings.HasPrefix(s, "arn:") {
 				return s
 			}
 		}

@@ -208,8 +208,12 @@ func (f *Finding) asffSeverity(t tree, _ asffFields) {
 
 // asffState says whether the finding still stands.
 func (f *Finding) asffState(t tree, fields asffFields) {
-	state := strings.ToUpper(t.text("RecordState"))
-	workflow := strings.ToUpper(firstText(t.text("Workflow", "Status"), t.text("WorkflowState")))
+	for _, key := range []string{"Workflow", "Compliance", "ProductFields"} {
+		f.object(t, key)
+	}
+	state := f.word(t, []string{"ACTIVE", "ARCHIVED"}, "RecordState")
+	steps := []string{"NEW", "ASSIGNED", "IN_PROGRESS", "DEFERRED", "NOTIFIED", "SUPPRESSED", "RESOLVED"}
+	workflow := firstText(f.word(t, steps, "Workflow", "Status"), f.word(t, steps, "WorkflowState"))
 	archived, ok := fields.flag("aws/guardduty/service/archived")
 	if fields.at("aws/guardduty/service/archived") == nil {
 		archived, ok = fields.flag("archived")
@@ -217,7 +221,7 @@ func (f *Finding) asffState(t tree, fields asffFields) {
 	sample, sure := t.flag("Sample")
 	made, said := fields.flag("aws/guardduty/service/additionalInfo/sample")
 	f.Sample = sample || !sure || made || !said || sampled(fields.guardDuty("additionalInfo/value")) || sampled(fields.guardDuty("additionalInfo"))
-	compliance := strings.ToUpper(t.text("Compliance", "Status"))
+	compliance := f.word(t, []string{"PASSED", "WARNING", "FAILED", "NOT_AVAILABLE"}, "Compliance", "Status")
 	switch {
 	case state == "ARCHIVED", archived, !ok && f.Product == GuardDuty:
 		f.Archived = true

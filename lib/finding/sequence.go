@@ -20,7 +20,7 @@ func (f *Finding) sequence(s tree) {
 
 func (f *Finding) sequenceResource(r tree) {
 	k, uid := kindNamed(r.text("resourceType")), r.text("uid")
-	owner := r.text("accountId")
+	owner := r.digits("accountId")
 	if k == AccessKey {
 		data := r.object("data", "accessKey")
 		id := r.text("name")
