@@ -381,13 +381,17 @@ func TestKeysInSecurityHubsForms(t *testing.T) {
 
 func TestConfigRulesByTheirBaseName(t *testing.T) {
 	for name, want := range map[string]string{
-		"s3-bucket-public-read-prohibited":                            "s3-bucket-public-read-prohibited",
-		"s3-bucket-public-read-prohibited-conformance-pack-qayjyopmd": "s3-bucket-public-read-prohibited",
-		"securityhub-s3-default-encryption-kms-791d3b9c":              "s3-default-encryption-kms",
-		"OrgConfigRule-encrypted-volumes-ab12cd34":                    "encrypted-volumes",
-		"securityhub-": "securityhub-",
-		"my-own-rule":  "my-own-rule",
-		"":             "",
+		"s3-bucket-public-read-prohibited":                               "s3-bucket-public-read-prohibited",
+		"s3-bucket-public-read-prohibited-conformance-pack-qayjyopmd":    "s3-bucket-public-read-prohibited",
+		"securityhub-s3-default-encryption-kms-791d3b9c":                 "s3-default-encryption-kms",
+		"OrgConfigRule-encrypted-volumes-ab12cd34":                       "encrypted-volumes",
+		"AWSControlTower_AWS-GR_S3_BUCKET_PUBLIC_READ_PROHIBITED":        "s3-bucket-public-read-prohibited",
+		"AWSControlTower_AWS-GR_RESTRICTED_SSH":                          "restricted-ssh",
+		"AWSControlTower_AWS-GR_":                                        "AWSControlTower_AWS-GR_",
+		"S3_BUCKET_PUBLIC_READ_PROHIBITED":                               "S3_BUCKET_PUBLIC_READ_PROHIBITED",
+		"securityhub-":                                                   "securityhub-",
+		"my-own-rule":                                                    "my-own-rule",
+		"":                                                               "",
 		"ec2-instance-no-public-ip-conformance-pack-":                    "ec2-instance-no-public-ip-conformance-pack-",
 		"securityhub-access-keys-rotated-eee76602-conformance-pack-ab1x": "securityhub-access-keys-rotated-eee76602",
 	} {

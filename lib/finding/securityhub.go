@@ -292,7 +292,7 @@ func (f *Finding) asffResources(t tree, fields asffFields) {
 
 // words2about are GuardDuty's words for what a finding is about.
 var words2about = map[Kind]string{
-	Instance: "Instance", Bucket: "S3Bucket", EKSCluster: "EKSCluster", ECSCluster: "ECSCluster", Database: "RDSDBInstance", Function: "Lambda",
+	Instance: "Instance", Bucket: "S3Bucket", EKSCluster: "EKSCluster", ECSCluster: "ECSCluster", "AWS::ECS::Task": "ECSCluster", Database: "RDSDBInstance", Function: "Lambda",
 }
 
 // guardDutyResources arranges a GuardDuty finding that came through Security Hub as the native one would be.
