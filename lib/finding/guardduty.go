@@ -191,7 +191,7 @@ func shown(v any) string {
 
 // arrange puts the resources into the finding, what it is about first and with its part.
 func (f *Finding) arrange(found map[string][]Resource, part Part) {
-	order := []string{f.About, "Instance", "AccessKey", "S3Bucket", "EKSCluster", "ECSCluster", "RDSDBInstance", "Lambda"}
+	order := []string{f.About, "Instance", "AccessKey", "S3Bucket", "EKSCluster", "ECSCluster", "Container", "RDSDBInstance", "Lambda"}
 	if f.About == "S3Bucket" {
 		order = []string{"S3Bucket", "AccessKey", "Instance"}
 	}

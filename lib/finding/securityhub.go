@@ -292,7 +292,7 @@ func (f *Finding) asffResources(t tree, fields asffFields) {
 
 // words2about are GuardDuty's words for what a finding is about.
 var words2about = map[Kind]string{
-	Instance: "Instance", Bucket: "S3Bucket", EKSCluster: "EKSCluster", ECSCluster: "ECSCluster", "AWS::ECS::Task": "ECSCluster", Database: "RDSDBInstance", Function: "Lambda",
+	Instance: "Instance", Bucket: "S3Bucket", EKSCluster: "EKSCluster", ECSCluster: "ECSCluster", "AWS::ECS::Task": "ECSCluster", "Container": "Container", Database: "RDSDBInstance", Function: "Lambda",
 }
 
 // guardDutyResources arranges a GuardDuty finding that came through Security Hub as the native one would be.
@@ -303,7 +303,7 @@ func (f *Finding) guardDutyResources(found map[string][]Resource, rest []Resourc
 	case f.About == "S3Bucket" && len(found["S3Bucket"]) == 0:
 		f.About = "AccessKey"
 	case f.About == "":
-		for _, about := range []string{"EKSCluster", "ECSCluster", "Instance", "AccessKey", "S3Bucket", "Lambda", "RDSDBInstance"} {
+		for _, about := range []string{"EKSCluster", "ECSCluster", "Container", "Instance", "AccessKey", "S3Bucket", "Lambda", "RDSDBInstance"} {
 			if len(found[about]) > 0 {
 				f.About = about
 				break

@@ -384,6 +384,8 @@ func unseen(t *testing.T) []struct{ name, want, says, in string } {
 	of("ASFF, instance by its id alone", isolate, "", asff, "f.Resources.0.Id", "i-0abcdef1234567890")
 	of("ASFF, instance called Other", isolate, "", asff, "f.Resources.0.Type", "Other")
 	of("ASFF, mining in a task on the instance", "notify", "", asff, "f.Types", l{"TTPs/Command and Control/CryptoCurrency:Runtime-BitcoinTool.B"}, "f.Resources", l{m{"Type": "AwsEc2Instance", "Id": "arn:aws:ec2:us-east-1:222222222222:instance/i-0abcdef1234567890"}, m{"Type": "AwsEcsTask", "Id": "arn:aws:ecs:us-east-1:222222222222:task/clinic/0123456789abcdef"}})
+	of("ASFF, mining in a container on the instance", "notify", "", asff, "f.Types", l{"TTPs/Command and Control/CryptoCurrency:Runtime-BitcoinTool.B"}, "f.Resources", l{m{"Type": "AwsEc2Instance", "Id": "arn:aws:ec2:us-east-1:222222222222:instance/i-0abcdef1234567890"}, m{"Type": "Container", "Id": "0123456789abcdef", "Details": m{"Container": m{"Name": "miner"}}}})
+	of("mining in a container on the instance", "notify", "", mine, "d.type", "CryptoCurrency:Runtime/BitcoinTool.B", "r.resourceType", "Container", "r.containerDetails", m{"id": "0123456789abcdef"})
 	of("ASFF, mining on the instance itself", isolate, "", asff, "f.Types", l{"TTPs/Command and Control/CryptoCurrency:Runtime-BitcoinTool.B"})
 	of("ASFF, no ProductFields", isolate, "", asff, "f.ProductFields", gone{})
 	of("ASFF, brute force, the resource is the actor", isolate, "", asff, "f.Types", l{"TTPs/Initial Access/UnauthorizedAccess:EC2-SSHBruteForce"}, "f.ProductFields", gone{}, "f.Resources.0.ResourceRole", "Actor")
