@@ -112,7 +112,7 @@ func decodeCloudTrail(e event) []reading {
 		f.doubt("errorCode is %s: nobody can say whether the call failed", formOf(d.at("errorCode")))
 	}
 	switch {
-	case strings.Contains(code, "DryRun"), p.at("dryRun") == true, p.at("DryRun") == true:
+	case strings.Contains(code, "DryRun"), dry(p), dry(p.object("ModifySecurityGroupRulesRequest")):
 		f.Settled = "the call was a dry run: nothing changed"
 	case d.at("errorCode") != nil && code != "", d.at("errorCode") == nil && d.text("errorMessage") != "":
 		f.Settled = "the call failed (" + words(firstText(code, d.text("errorMessage")), 80) + "): nothing changed"
@@ -120,6 +120,16 @@ func decodeCloudTrail(e event) []reading {
 		f.Settled = "the sign-in did not succeed"
 	}
 	return e.done(f, "a CloudTrail record", map[string]any(e.whole))
+}
+
+// dry tells whether the parameters ask for a dry run, or say of it what cannot be read.
+func dry(p tree) bool {
+	for _, key := range []string{"dryRun", "DryRun"} {
+		if asked, ok := p.flag(key); asked || !ok {
+			return true
+		}
+	}
+	return false
 }
 
 // owned drops the ARN of a resource that the record itself says is another account's: the caller's copy of a call across
