@@ -98,8 +98,8 @@ func decodeAccessAnalyzer(e event) []reading {
 		f.doubt("its status is %s, not ACTIVE, ARCHIVED or RESOLVED", shown(d.at("status")))
 	case !known || !sure:
 		f.doubt("isDeleted or isPublic is neither true nor false")
-	case d.text("error") != "":
-		f.doubt("Access Analyzer could not analyze the resource: %s", words(d.text("error"), 80))
+	case d.at("error") != nil && d.at("error") != "":
+		f.doubt("Access Analyzer could not analyze the resource: %s", words(firstText(d.text("error"), formOf(d.at("error"))), 80))
 	case f.Type == externalAccess && len(f.External) == 0:
 		f.doubt("it names nobody who has access")
 	}

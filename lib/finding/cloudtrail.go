@@ -83,6 +83,7 @@ func decodeCloudTrail(e event) []reading {
 		Product: CloudTrail, Assumed: true, NativeID: d.text("eventID"), Source: service, Type: words(name, 128),
 		FirstSeen: d.time("eventTime"), LastSeen: d.time("eventTime"), Updated: d.time("eventTime"), Band: incident.Low,
 	}
+	f.object(d, "userIdentity")
 	who := d.object("userIdentity")
 	f.place(firstText(d.digits("recipientAccountId"), who.digits("accountId"), e.account), firstText(d.text("awsRegion"), e.region), who.text("arn"))
 	f.Caller = Caller{Issuer: who.text("sessionContext", "sessionIssuer", "arn"), SourceIdentity: who.text("sessionContext", "sourceIdentity")}
@@ -111,7 +112,7 @@ func decodeCloudTrail(e event) []reading {
 		f.doubt("errorCode is %s: nobody can say whether the call failed", formOf(d.at("errorCode")))
 	}
 	switch {
-	case strings.Contains(code, "DryRun"), p.at("dryRun") == true, p.at("DryRun") == true:
+	case strings.Contains(code, "DryRun"), dry(p), dry(p.object("ModifySecurityGroupRulesRequest")):
 		f.Settled = "the call was a dry run: nothing changed"
 	case d.at("errorCode") != nil && code != "", d.at("errorCode") == nil && d.text("errorMessage") != "":
 		f.Settled = "the call failed (" + words(firstText(code, d.text("errorMessage")), 80) + "): nothing changed"
@@ -119,6 +120,16 @@ func decodeCloudTrail(e event) []reading {
 		f.Settled = "the sign-in did not succeed"
 	}
 	return e.done(f, "a CloudTrail record", map[string]any(e.whole))
+}
+
+// dry tells whether the parameters ask for a dry run, or say of it what cannot be read.
+func dry(p tree) bool {
+	for _, key := range []string{"dryRun", "DryRun"} {
+		if asked, ok := p.flag(key); asked || !ok {
+			return true
+		}
+	}
+	return false
 }
 
 // owned drops the ARN of a resource that the record itself says is another account's: the caller's copy of a call across
@@ -176,6 +187,9 @@ func opensGroup(c call) string {
 	group = firstText(group, c.p.text("groupName"))
 	c.f.add(c.f.named(SecurityGroup, group))
 	for _, o := range open {
+		if o.odd != "" {
+			c.f.doubt("of a rule of the group %s", o.odd)
+		}
 		if o.administrative() {
 			c.f.Band = incident.High
 			return fmt.Sprintf("opened %s of security group %s to the world, an administrative port", o, group)

@@ -54,7 +54,9 @@ func decodeConfig(e event) []reading {
 	if id != "" && name != "" {
 		f.NativeID = configID(rule, id)
 	}
-	before, now := d.text("oldEvaluationResult", "complianceType"), d.text("newEvaluationResult", "complianceType")
+	f.object(d, "oldEvaluationResult")
+	before := f.word(d, []string{"COMPLIANT", "NON_COMPLIANT", "NOT_APPLICABLE", "INSUFFICIENT_DATA"}, "oldEvaluationResult", "complianceType")
+	now := d.text("newEvaluationResult", "complianceType")
 	switch {
 	case now == "":
 		return []reading{{refusal: e.unreadable(f, "a Config compliance change", "newEvaluationResult.complianceType is %s", shown(d.at("newEvaluationResult", "complianceType"))), alone: map[string]any(e.whole)}}
@@ -92,8 +94,15 @@ var suffixes = []*regexp.Regexp{
 	regexp.MustCompile(`^securityhub-(.+)-[a-z0-9]{6,8}$`),
 }
 
+// guardrail is how AWS Control Tower calls the managed rules behind its detective controls: AWS Control Tower Controls Reference Guide,
+// "Strongly recommended controls".
+var guardrail = regexp.MustCompile(`^AWSControlTower_AWS-GR_([A-Z0-9_]+)$`)
+
 // baseRule is a rule's name without what its maker put round it.
 func baseRule(name string) string {
+	if m := guardrail.FindStringSubmatch(name); m != nil {
+		return words(strings.ToLower(strings.ReplaceAll(m[1], "_", "-")), 128)
+	}
 	for _, s := range suffixes {
 		if m := s.FindStringSubmatch(name); m != nil {
 			return words(m[1], 128)

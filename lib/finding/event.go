@@ -297,6 +297,22 @@ func (f *Finding) doubt(reason string, args ...any) {
 	}
 }
 
+// word reads what is one of these words, in capitals, or missing. Where it is anything else the finding is in doubt.
+func (f *Finding) word(t tree, words []string, path ...string) string {
+	v, word := t.at(path...), strings.ToUpper(strings.TrimSpace(t.text(path...)))
+	if v != nil && v != "" && !slices.Contains(words, word) {
+		f.doubt("%s is %s, which says nothing", strings.Join(path, "."), shown(v))
+	}
+	return word
+}
+
+// object doubts what should be an object, or missing, and is neither.
+func (f *Finding) object(t tree, path ...string) {
+	if v := t.at(path...); v != nil && formOf(v) != "an object" {
+		f.doubt("%s is %s, not an object", strings.Join(path, "."), formOf(v))
+	}
+}
+
 // check refuses a finding whose account or id is none.
 func (e event) check(f Finding, what string) *Refusal {
 	switch {

@@ -13,6 +13,8 @@ import (
 type opening struct {
 	protocol string
 	from, to int
+	// odd says what of it makes no sense; whether it is an administrative port then nobody can say.
+	odd string
 }
 
 func (o opening) String() string {
@@ -91,7 +93,15 @@ func openingOf(protocol string, rule tree, from, to string) opening {
 	case "17":
 		o.protocol = "udp"
 	case "", "all":
+		if o.protocol == "" && rule.at(from) != nil {
+			o.odd = "ipProtocol is missing"
+		}
 		o.protocol = "-1"
+	}
+	for _, key := range []string{from, to} {
+		if _, ok := rule.number(key); !ok && rule.at(key) != nil {
+			o.odd = key + " is " + shown(rule.at(key))
+		}
 	}
 	if n, ok := rule.number(from); ok && n >= 0 {
 		o.from = int(min(n, 65535))

@@ -151,7 +151,7 @@ func (f Finding) Of(k Kind) []Resource {
 func (f Finding) Instances() []Resource {
 	all := f.Of(Instance)
 	switch {
-	case f.Principal.Kind != WhoRole || f.About == "AttackSequence":
+	case f.Principal.Kind != WhoRole || f.About == attackSequence:
 		return all
 	case !instanceID.MatchString(f.Principal.Session):
 		if strings.HasSuffix(f.Type, "/InstanceCredentialExfiltration.InsideAWS") {
@@ -227,7 +227,7 @@ func (f Finding) Own() bool {
 	own := func(name string) bool {
 		return f.Account == f.Hub && strings.HasPrefix(name, "firebreak-") || slices.Contains(append(RemediationRoles(), "SecurityRemediationRole-Evidence", "firebreak-forwarder"), name)
 	}
-	if f.Principal.Kind == WhoRole && own(f.Principal.Name) {
+	if f.Ours() || f.Principal.Kind == WhoRole && own(f.Principal.Name) {
 		return true
 	}
 	for _, r := range f.Of(Role) {

@@ -368,6 +368,37 @@ func TestBucketsAreNamedOnlyWhereNameAndARNAgree(t *testing.T) {
 	}
 }
 
+// Malware is found in objects and backups too, and databases have no instances: they are named with their part (GuardDuty API Reference,
+// Resource).
+func TestWhatIsNeitherInstanceNorBucketIsNamed(t *testing.T) {
+	for name, c := range map[string]struct {
+		resource string
+		want     []Resource
+	}{
+		"object": {`{"resourceType":"S3Object","s3BucketDetails":[{"name":"clinic-exports","arn":"arn:aws:s3:::clinic-exports","s3ObjectDetails":[{"objectArn":"arn:aws:s3:::clinic-exports/a/b.exe","key":"a/b.exe"}]}]}`, []Resource{
+			{Type: Bucket, ID: "clinic-exports", ARN: "arn:aws:s3:::clinic-exports", Account: "222222222222", Region: "us-east-1", Part: Target},
+			{Type: Object, ID: "clinic-exports/a/b.exe", ARN: "arn:aws:s3:::clinic-exports/a/b.exe", Account: "222222222222"},
+		}},
+		"snapshot": {`{"resourceType":"EBSSnapshot","ebsSnapshotDetails":{"snapshotArn":"arn:aws:ec2:us-east-1::snapshot/snap-0abcdef1234567890"}}`, []Resource{
+			{Type: Snapshot, ID: "snap-0abcdef1234567890", ARN: "arn:aws:ec2:us-east-1:222222222222:snapshot/snap-0abcdef1234567890", Account: "222222222222", Region: "us-east-1", Part: Target},
+		}},
+		"image": {`{"ec2ImageDetails":{"imageArn":"arn:aws:ec2:us-east-1::image/ami-0abcdef1234567890"}}`, []Resource{
+			{Type: Image, ID: "ami-0abcdef1234567890", ARN: "arn:aws:ec2:us-east-1:222222222222:image/ami-0abcdef1234567890", Account: "222222222222", Region: "us-east-1", Part: Target},
+		}},
+		"recovery point": {`{"recoveryPointDetails":{"backupVaultName":"clinic","recoveryPointArn":"arn:aws:backup:us-east-1:222222222222:recovery-point:0aaaaaaa-0000-4000-8000-000000000000"}}`, []Resource{
+			{Type: "AWS::Backup::RecoveryPoint", ID: "0aaaaaaa-0000-4000-8000-000000000000", ARN: "arn:aws:backup:us-east-1:222222222222:recovery-point:0aaaaaaa-0000-4000-8000-000000000000", Account: "222222222222", Region: "us-east-1", Part: Target},
+		}},
+		"database without limits": {`{"resourceType":"RDSLimitlessDB","rdsLimitlessDbDetails":{"dbShardGroupArn":"arn:aws:rds:us-east-1:222222222222:shard-group:shardgroup-0a"}}`, []Resource{
+			{Type: "AWS::RDS::DBShardGroup", ID: "shardgroup-0a", ARN: "arn:aws:rds:us-east-1:222222222222:shard-group:shardgroup-0a", Account: "222222222222", Region: "us-east-1", Part: Target},
+		}},
+	} {
+		f := one(t, changed(t, "guardduty-brute-force-target", json.RawMessage(c.resource), "detail", "resource"))
+		if diff := cmp.Diff(c.want, f.Resources); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
 func TestPartitionsFollowTheRegion(t *testing.T) {
 	raw := without(t, changed(t, "guardduty-crypto-mining", "us-gov-west-1", "detail", "region"))
 	if f := one(t, raw); f.Instances()[0].ARN != "arn:aws-us-gov:ec2:us-gov-west-1:222222222222:instance/i-0abcdef1234567890" {

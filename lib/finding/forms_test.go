@@ -95,12 +95,21 @@ func TestDifferentFindingsAreDifferentIncidents(t *testing.T) {
 
 func TestThreeSpellingsOfAType(t *testing.T) {
 	for spelling, want := range map[string]string{
-		"TTPs/Defense Evasion/Stealth:IAMUser-CloudTrailLoggingDisabled": "Stealth:IAMUser/CloudTrailLoggingDisabled",
-		"TTPs/PenTest:IAMUser/KaliLinux":                                 "PenTest:IAMUser/KaliLinux",
-		"TTPs/Command and Control/Trojan:EC2-DNSDataExfiltration!DNS":    "Trojan:EC2/DNSDataExfiltration",
-		"Discovery:S3-MaliciousIPCaller":                                 "Discovery:S3/MaliciousIPCaller",
-		"Trojan:EC2/DropPoint!DNS":                                       "Trojan:EC2/DropPoint!DNS",
-		"Software and Configuration Checks/Vulnerabilities/CVE":          "Software and Configuration Checks/Vulnerabilities/CVE",
+		"TTPs/Defense Evasion/Stealth:IAMUser-CloudTrailLoggingDisabled":                             "Stealth:IAMUser/CloudTrailLoggingDisabled",
+		"TTPs/PenTest:IAMUser/KaliLinux":                                                             "PenTest:IAMUser/KaliLinux",
+		"TTPs/Command and Control/Trojan:EC2-DNSDataExfiltration!DNS":                                "Trojan:EC2/DNSDataExfiltration",
+		"Discovery:S3-MaliciousIPCaller":                                                             "Discovery:S3/MaliciousIPCaller",
+		"Trojan:EC2/DropPoint!DNS":                                                                   "Trojan:EC2/DropPoint!DNS",
+		"TTPs/Impact/IAMUser-AnomalousBehavior":                                                      "Impact:IAMUser/AnomalousBehavior",
+		"TTPs/Privilege Escalation/IAMUser-AnomalousBehavior":                                        "PrivilegeEscalation:IAMUser/AnomalousBehavior",
+		"TTPs/Discovery/RDS-TorIPCaller":                                                             "Discovery:RDS/TorIPCaller",
+		"TTPs/AnomalousBehavior/Execution:Kubernetes-ExecInPod":                                      "Execution:Kubernetes/AnomalousBehavior.ExecInPod",
+		"TTPs/AnomalousBehavior/Persistence:Kubernetes-WorkloadDeployed!ContainerWithSensitiveMount": "Persistence:Kubernetes/AnomalousBehavior.WorkloadDeployed!ContainerWithSensitiveMount",
+		"TTPs/DefenseEvasion/EC2:Unusual-DNS-Resolver":                                               "DefenseEvasion:EC2/UnusualDNSResolver",
+		"TTPs/DefenseEvasion/EC2:Unusual-DoH-Activity":                                               "DefenseEvasion:EC2/UnusualDoHActivity",
+		"TTPs/Impact/Nothing-Known":                                                                  "TTPs/Impact/Nothing-Known",
+		"TTPs/AnomalousBehavior/Execution:Kubernetes-Nothing":                                        "Execution:Kubernetes/Nothing",
+		"Software and Configuration Checks/Vulnerabilities/CVE":                                      "Software and Configuration Checks/Vulnerabilities/CVE",
 		"":  "",
 		":": ":",
 	} {
@@ -392,13 +401,17 @@ func TestKeysInSecurityHubsForms(t *testing.T) {
 
 func TestConfigRulesByTheirBaseName(t *testing.T) {
 	for name, want := range map[string]string{
-		"s3-bucket-public-read-prohibited":                            "s3-bucket-public-read-prohibited",
-		"s3-bucket-public-read-prohibited-conformance-pack-qayjyopmd": "s3-bucket-public-read-prohibited",
-		"securityhub-s3-default-encryption-kms-791d3b9c":              "s3-default-encryption-kms",
-		"OrgConfigRule-encrypted-volumes-ab12cd34":                    "encrypted-volumes",
-		"securityhub-": "securityhub-",
-		"my-own-rule":  "my-own-rule",
-		"":             "",
+		"s3-bucket-public-read-prohibited":                               "s3-bucket-public-read-prohibited",
+		"s3-bucket-public-read-prohibited-conformance-pack-qayjyopmd":    "s3-bucket-public-read-prohibited",
+		"securityhub-s3-default-encryption-kms-791d3b9c":                 "s3-default-encryption-kms",
+		"OrgConfigRule-encrypted-volumes-ab12cd34":                       "encrypted-volumes",
+		"AWSControlTower_AWS-GR_S3_BUCKET_PUBLIC_READ_PROHIBITED":        "s3-bucket-public-read-prohibited",
+		"AWSControlTower_AWS-GR_RESTRICTED_SSH":                          "restricted-ssh",
+		"AWSControlTower_AWS-GR_":                                        "AWSControlTower_AWS-GR_",
+		"S3_BUCKET_PUBLIC_READ_PROHIBITED":                               "S3_BUCKET_PUBLIC_READ_PROHIBITED",
+		"securityhub-":                                                   "securityhub-",
+		"my-own-rule":                                                    "my-own-rule",
+		"":                                                               "",
 		"ec2-instance-no-public-ip-conformance-pack-":                    "ec2-instance-no-public-ip-conformance-pack-",
 		"securityhub-access-keys-rotated-eee76602-conformance-pack-ab1x": "securityhub-access-keys-rotated-eee76602",
 	} {
@@ -449,5 +462,28 @@ func TestExternalAccessNamesWhoHasIt(t *testing.T) {
 		if f := one(t, changed(t, "access-analyzer-queue", value, "detail", path)); f.Doubt == "" {
 			t.Errorf("with %s %v it may be acted on", path, value)
 		}
+	}
+}
+
+// What AWS Health tells Security Hub is the event that it sends itself, and what is no security event in one form is none in the
+// other.
+func TestHealthThroughSecurityHub(t *testing.T) {
+	native := one(t, event1(t, "health-exposed-key"))
+	asff := `{"SchemaVersion":"2018-10-08","Id":"arn:aws:health:us-east-1:222222222222:event/RISK/AWS_RISK_CREDENTIALS_EXPOSED/AWS_RISK_CREDENTIALS_EXPOSED_ex1/0123456789ABCDEF","ProductArn":"arn:aws:securityhub:us-east-1::product/aws/health",
+	"AwsAccountId":"222222222222","Region":"us-east-1","GeneratorId":"AWS_RISK_CREDENTIALS_EXPOSED","Types":["Software and Configuration Checks"],"Severity":{"Label":"CRITICAL","Normalized":90},"Title":"AWS Health - AWS_RISK_CREDENTIALS_EXPOSED",
+	"Resources":[{"Type":"Other","Id":"AKIAIOSFODNN7EXAMPLE"}],"RecordState":"ACTIVE","Workflow":{"Status":"NEW"}}`
+	f := one(t, []byte(asff))
+	if f.IncidentID() != native.IncidentID() || f.Type != native.Type || f.Source != native.Source || f.About != native.About {
+		t.Errorf("%s %s %s %s, natively %s %s %s %s", f.IncidentID(), f.Type, f.Source, f.About, native.IncidentID(), native.Type, native.Source, native.About)
+	}
+	if diff := cmp.Diff(native.Resources, f.Resources); diff != "" {
+		t.Errorf("resources (-native +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(native.Principal, f.Principal); diff != "" {
+		t.Errorf("principal (-native +got):\n%s", diff)
+	}
+	maintenance := strings.NewReplacer("/RISK/", "/SES/", "AWS_RISK_CREDENTIALS_EXPOSED", "AWS_SES_CMF_PENDING_TO_SUCCESS").Replace(asff)
+	if _, err := Decode([]byte(maintenance)); Refused(err) == nil || Refused(err).Tell || !strings.Contains(err.Error(), "not a security event") {
+		t.Errorf("a notice about mail: %v", err)
 	}
 }

@@ -78,8 +78,11 @@ func decodeGuardDuty(e event) []reading {
 	}
 	refusal := f.decides(e, d)
 	r := d.object("resource")
-	if f.About == "" {
+	switch f.About {
+	case "":
 		f.About = aboutOf(f.Type)
+	case "S3Object":
+		f.About = "S3Bucket" // as in Security Hub's forms, whose types do not tell
 	}
 	part := parts[d.text("service", "resourceRole")]
 	f.Principal = principal(f, r.object("accessKeyDetails"))
@@ -97,10 +100,11 @@ func decodeGuardDuty(e event) []reading {
 	for about, res := range f.others(r) {
 		found[about] = append(found[about], res)
 	}
-	if f.About == "AttackSequence" || strings.HasPrefix(f.Type, "AttackSequence:") {
+	if f.About == attackSequence || aboutOf(f.Type) == attackSequence {
 		f.sequence(d.object("service", "detection", "sequence"))
 	}
 	f.arrange(found, part)
+	f.scanned(r, part)
 	if f.Type == trailStopped {
 		f.trails(d.at("service", "action", "awsApiCallAction", "affectedResources", string(Trail)))
 	}
@@ -187,7 +191,7 @@ func shown(v any) string {
 
 // arrange puts the resources into the finding, what it is about first and with its part.
 func (f *Finding) arrange(found map[string][]Resource, part Part) {
-	order := []string{f.About, "Instance", "AccessKey", "S3Bucket", "EKSCluster", "ECSCluster", "RDSDBInstance", "Lambda"}
+	order := []string{f.About, "Instance", "AccessKey", "S3Bucket", "EKSCluster", "ECSCluster", "Container", "RDSDBInstance", "Lambda"}
 	if f.About == "S3Bucket" {
 		order = []string{"S3Bucket", "AccessKey", "Instance"}
 	}
@@ -221,7 +225,7 @@ func (f *Finding) bucket(b tree) (Resource, bool) {
 		return Resource{}, false
 	}
 	res := Resource{Type: Bucket, ID: words(name, 255), Account: f.Account, Region: f.Region, Tags: tagsOf(b.at("tags"))}
-	if want := fmt.Sprintf("arn:%s:s3:::%s", f.Partition, name); bucketName.MatchString(name) && (given == "" || given == want) {
+	if want := fmt.Sprintf("arn:%s:s3:::%s", f.Partition, name); shapes[Bucket].fits(name) && (given == "" || given == want) {
 		res.ARN = want
 	}
 	return res, true
@@ -240,11 +244,28 @@ func (f *Finding) others(r tree) map[string]Resource {
 	}
 	put("EKSCluster", EKSCluster, r.text("eksClusterDetails", "arn"), r.text("eksClusterDetails", "name"))
 	put("ECSCluster", ECSCluster, r.text("ecsClusterDetails", "arn"), r.text("ecsClusterDetails", "name"))
+	put("RDSLimitlessDB", "AWS::RDS::DBShardGroup", r.text("rdsLimitlessDbDetails", "dbShardGroupArn"), r.text("rdsLimitlessDbDetails", "dbShardGroupIdentifier"))
 	put("Lambda", Function, r.text("lambdaDetails", "functionArn"), r.text("lambdaDetails", "functionName"))
 	for _, db := range r.items("rdsDbInstanceDetails") {
 		put("RDSDBInstance", Database, db.text("dbInstanceArn"), db.text("dbInstanceIdentifier"))
 	}
 	return out
+}
+
+// scanned adds what malware was found in that is neither instance nor bucket: backups, and objects beside their bucket.
+func (f *Finding) scanned(r tree, part Part) {
+	for _, backup := range []Resource{
+		f.named(Snapshot, r.text("ebsSnapshotDetails", "snapshotArn")), f.named(Image, r.text("ec2ImageDetails", "imageArn")),
+		f.named("AWS::Backup::RecoveryPoint", r.text("recoveryPointDetails", "recoveryPointArn")),
+	} {
+		backup.Part = part
+		f.add(backup)
+	}
+	for _, b := range r.items("s3BucketDetails") {
+		for _, o := range b.items("s3ObjectDetails") {
+			f.add(f.named(Object, firstText(o.text("objectArn"), o.text("key"))))
+		}
+	}
 }
 
 // trailStopped is the type whose remedy is in its action rather than in its resource.

@@ -4,6 +4,8 @@ import (
 	"strings"
 
 	"firebreak/lib/incident"
+
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
 )
 
 // isHealth claims AWS Health's events; which of them are about security, decodeHealth says.
@@ -21,10 +23,9 @@ func isHealthRecord(t tree) bool {
 func decodeHealth(e event) []reading {
 	d := e.detail
 	code := d.text("eventTypeCode")
-	service := strings.ToUpper(d.text("service"))
-	abuse := strings.Contains(e.detailType, "Abuse") || service == "ABUSE" || strings.HasPrefix(code, "AWS_ABUSE_")
-	if !abuse && service != "RISK" && !strings.HasPrefix(code, "AWS_RISK_") && !strings.Contains(code, "_SECURITY_") {
-		return e.refused(false, "not a security event of AWS Health: %s", words(code, 120))
+	abuse, ours := threatening(d.text("service"), code)
+	if abuse = abuse || strings.Contains(e.detailType, "Abuse"); !abuse && !ours {
+		return e.refused(false, notThreatening, words(code, 120))
 	}
 	entities := d.items("affectedEntities")
 	if len(entities) <= 1 {
@@ -44,6 +45,17 @@ func decodeHealth(e event) []reading {
 		out = append(out, one.done(one.health(entity, abuse), "an AWS Health event", map[string]any(one.whole))...)
 	}
 	return out
+}
+
+const notThreatening = "not a security event of AWS Health: %s"
+
+// threatening tells whether an event is a report of abuse, and whether it is about security otherwise: what Security Hub takes AWS
+// Health's events for HIGH or CRITICAL by (Security Hub User Guide, "AWS Health (Sends findings)", "Interpreting severity label").
+func threatening(service, code string) (abuse, ours bool) {
+	service = strings.ToUpper(service)
+	return service == "ABUSE" || strings.Contains(code, "_ABUSE_"),
+		service == "RISK" || strings.HasPrefix(code, "AWS_RISK_") || strings.Contains(code, "_SECURITY_") ||
+			strings.Contains(code, "_DDOS_ATTACK") || code == "AWS_S3_OPEN_ACCESS_BUCKET_NOTIFICATION"
 }
 
 func (e event) health(entity tree, abuse bool) Finding {
@@ -74,6 +86,15 @@ func (e event) health(entity tree, abuse bool) Finding {
 	if strings.HasSuffix(f.Type, "CREDENTIALS_EXPOSED") {
 		f.Band = incident.Critical
 	}
+	f.affects(res, abuse)
+	if f.word(d, []string{"OPEN", "UPCOMING", "CLOSED"}, "statusCode") == "CLOSED" || strings.EqualFold(entity.text("status"), "RESOLVED") {
+		f.Settled = "the event is closed"
+	}
+	return f
+}
+
+// affects makes the finding one about an entity that Health names.
+func (f *Finding) affects(res Resource, abuse bool) {
 	if res.Type == AccessKey {
 		f.Principal = Principal{Kind: WhoOther, KeyID: res.ID, Doubt: "AWS Health names a key and not whose it is"}
 	}
@@ -84,10 +105,32 @@ func (e event) health(entity tree, abuse bool) Finding {
 		f.add(res)
 		f.About = string(res.Type)
 	}
-	if ended := strings.ToLower(d.text("statusCode")); ended == "closed" || strings.EqualFold(entity.text("status"), "RESOLVED") {
-		f.Settled = "the event is closed"
+}
+
+// hubHealth gives an event of AWS Health that came through Security Hub the type, the id and the entity that Health's own has
+// (Security Hub User Guide, "AWS Health (Sends findings)": the type code is the GeneratorId; the Id is the event's ARN with the account
+// in it and a hash behind it). It tells whether the event is about security.
+func (f *Finding) hubHealth(t tree) bool {
+	code := t.text("GeneratorId")
+	a, err := arn.Parse(t.text("Id"))
+	part := strings.Split(a.Resource, "/")
+	if err != nil || len(part) != 5 || part[0] != "event" {
+		return true
 	}
-	return f
+	abuse, ours := threatening(part[1], code)
+	f.Type, f.Resources, f.About = words(code, 128), nil, ""
+	a.AccountID, a.Resource = "", strings.Join(part[:4], "/")
+	f.Source = words(a.String(), 256)
+	list := t.items("Resources")
+	for _, r := range list {
+		res := f.entity(r.text("Id"))
+		res.Tags = tagsOf(r.at("Tags"))
+		f.affects(res, abuse)
+	}
+	if len(list) == 1 {
+		f.NativeID = a.String() + "|" + list[0].text("Id")
+	}
+	return abuse || ours
 }
 
 // entity tells what an affected entity is: an access key, an ARN, an instance id, an account.

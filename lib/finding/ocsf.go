@@ -121,6 +121,9 @@ func (f *Finding) ocsfState(t tree) {
 	compliance := t.object("compliance")
 	outcome, judged := compliance.number("status_id")
 	word := strings.ToLower(compliance.text("status"))
+	if v := t.at("status"); v != nil && formOf(v) != "a string" && id == 0 {
+		f.doubt("status is %s, not a string", formOf(v))
+	}
 	switch {
 	case archived, !ok, strings.EqualFold(fields.text("RecordState"), "ARCHIVED"), id == 5, status == "archived":
 		f.Archived = true
@@ -157,16 +160,15 @@ func (f *Finding) ocsfResources(t tree) {
 		if k == AccessKey {
 			d := ocsfKey(r, data)
 			unique, user = d.text("principalId"), d.text("userName")
-			if f.Principal.Kind == "" {
-				f.Principal = principal(*f, d)
+			if owner := r.digits("owner", "account", "uid"); owner != "" && owner != f.Account {
+				rest = append(rest, Resource{Type: AccessKey, ID: words(d.text("accessKeyId"), 128), Account: words(owner, 20)})
+				continue
 			}
+			f.holder(d)
 			continue
 		}
-		res := f.named(k, ocsfID(k, r, data))
+		res := f.placed(r.digits("owner", "account", "uid"), r.text("region"), f.named(k, ocsfID(k, r, data)))
 		res.Tags = tagsOf(r.at("tags"))
-		if owner := r.text("owner", "account", "uid"); owner != "" && owner != res.Account {
-			res.Account, res.ARN = words(owner, 20), ""
-		}
 		if about := words2about[k]; f.Product == GuardDuty && about != "" {
 			found[about] = append(found[about], res)
 			continue
@@ -182,13 +184,24 @@ func (f *Finding) ocsfResources(t tree) {
 		}
 		return
 	}
+	// The second mapping has GuardDuty's action among the evidence, the first flat.
+	affected := []any{}
+	for _, e := range t.items("evidences") {
+		d := ocsfData(e)
+		if p := parts[d.text("resource_role")]; part == "" {
+			part = p
+		}
+		affected = append(affected, d.at("affected_resource", string(Trail)))
+	}
 	unmapped := t.object("unmapped")
 	if p := parts[unmapped.text("ProductFields.aws/guardduty/service/resourceRole")]; p != "" {
 		part = p
 	}
 	f.guardDutyResources(found, rest, part)
 	if f.Type == trailStopped {
-		f.trails(unmapped.at("ProductFields.aws/guardduty/service/action/awsApiCallAction/affectedResources/" + string(Trail)))
+		for _, v := range append(affected, unmapped.at("ProductFields.aws/guardduty/service/action/awsApiCallAction/affectedResources/"+string(Trail))) {
+			f.trails(v)
+		}
 	}
 	instance := ""
 	if i := f.Of(Instance); len(i) > 0 {
@@ -222,7 +235,7 @@ func ocsfID(k Kind, r, data tree) string {
 	}
 	if sh, ok := shapes[k]; ok {
 		for _, s := range []string{r.text("uid"), data.text("instance_id"), r.text("name"), data.text("arn")} {
-			if sh.id.MatchString(s) || strings.HasPrefix(s, "arn:") {
+			if sh.fits(s) || strings.HasPrefix(s, "arn:") {
 				return s
 			}
 		}
@@ -231,14 +244,14 @@ func ocsfID(k Kind, r, data tree) string {
 }
 
 // ocsfKey brings an access key into GuardDuty's words. Security Hub's first mapping puts ASFF's details into data as a JSON
-// string; its second writes them in snake case and shortens the key in uid.
+// string; its second writes them in snake case and shortens the key in uid, or has the key there and the user's name beside it.
 func ocsfKey(r, data tree) tree {
 	if d := data.object("AwsIamAccessKey"); d != nil {
 		return asffKey(tree{"Id": r.text("uid"), "Details": map[string]any{"AwsIamAccessKey": map[string]any(d)}})
 	}
 	out := asffKey(tree{"Id": r.text("uid"), "Details": map[string]any{"AwsIamAccessKey": map[string]any{
 		"AccessKeyId": data.any("access_key_id", "accessKeyId"), "PrincipalId": data.any("principal_id", "principalId"),
-		"UserName": data.any("user_name", "userName"), "PrincipalType": data.any("user_type", "userType", "principal_type"),
+		"UserName": firstText(data.any("user_name", "userName"), r.text("user", "name")), "PrincipalType": data.any("user_type", "userType", "principal_type"),
 	}}})
 	if id := out.text("accessKeyId"); !longTermKey.MatchString(id) && !sessionKey.MatchString(id) && data.any("access_key_id", "accessKeyId") == "" {
 		// A shortened or hashed key names none.

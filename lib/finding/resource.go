@@ -44,6 +44,8 @@ type shape struct {
 	// prefix and id make the ARN's resource.
 	prefix string
 	id     *regexp.Regexp
+	// never is what an id looks like that is something else's all the same.
+	never *regexp.Regexp
 	// global ones have no region in their ARN, ownerless ones no account; shared ones are often written without one.
 	global, ownerless, shared bool
 }
@@ -51,10 +53,17 @@ type shape struct {
 var (
 	instanceID = regexp.MustCompile(`^i-([0-9a-f]{8}|[0-9a-f]{17})$`)
 	bucketName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]{1,253}[a-zA-Z0-9]$`)
-	iamName    = regexp.MustCompile(`^[\w+=,.@-]{1,128}$`)
-	iamPath    = regexp.MustCompile(`^([\w+=,.@-]+/)*$`)
-	plainName  = regexp.MustCompile(`^[\w.-]{1,256}$`)
+	// Names of access points, of directory and of table buckets: S3 User Guide, "General purpose bucket naming rules".
+	otherBucket = regexp.MustCompile(`(-s3alias|--ol-s3|\.mrap|--x-s3|--table-s3)$`)
+	iamName     = regexp.MustCompile(`^[\w+=,.@-]{1,128}$`)
+	iamPath     = regexp.MustCompile(`^([\w+=,.@-]+/)*$`)
+	plainName   = regexp.MustCompile(`^[\w.-]{1,256}$`)
 )
+
+// fits tells whether that can be the id of one.
+func (sh shape) fits(id string) bool {
+	return sh.id.MatchString(id) && (sh.never == nil || !sh.never.MatchString(id))
+}
 
 // shapes of the kinds that actions are aimed at: Service Authorization Reference, "Resource types defined by …".
 var shapes = map[Kind]shape{
@@ -63,7 +72,7 @@ var shapes = map[Kind]shape{
 	Snapshot:      {service: "ec2", prefix: "snapshot/", id: regexp.MustCompile(`^snap-([0-9a-f]{8}|[0-9a-f]{17})$`), shared: true},
 	Image:         {service: "ec2", prefix: "image/", id: regexp.MustCompile(`^ami-([0-9a-f]{8}|[0-9a-f]{17})$`), shared: true},
 	SecurityGroup: {service: "ec2", prefix: "security-group/", id: regexp.MustCompile(`^sg-([0-9a-f]{8}|[0-9a-f]{17})$`)},
-	Bucket:        {service: "s3", id: bucketName, global: true, ownerless: true},
+	Bucket:        {service: "s3", id: bucketName, never: otherBucket, global: true, ownerless: true},
 	User:          {service: "iam", prefix: "user/", id: iamName, global: true},
 	Role:          {service: "iam", prefix: "role/", id: iamName, global: true},
 	Trail:         {service: "cloudtrail", prefix: "trail/", id: regexp.MustCompile(`^[a-zA-Z0-9][\w.-]{1,126}[a-zA-Z0-9]$`)},
@@ -157,7 +166,7 @@ func (f *Finding) named(k Kind, given string) Resource {
 		res.Region = ""
 	}
 	if !strings.HasPrefix(given, "arn:") {
-		if known && sh.id.MatchString(given) {
+		if known && sh.fits(given) {
 			res.ARN = f.arn(sh, given)
 		}
 		return res
@@ -165,7 +174,7 @@ func (f *Finding) named(k Kind, given string) Resource {
 	a, err := arn.Parse(given)
 	if err != nil || !wellFormed(a) {
 		id := given[strings.LastIndexAny(given, "/:")+1:]
-		if known && sh.service == "ec2" && sh.id.MatchString(id) {
+		if known && sh.service == "ec2" && sh.fits(id) {
 			res.ID, res.ARN = id, f.arn(sh, id)
 		}
 		return res
@@ -199,11 +208,23 @@ func (f *Finding) named(k Kind, given string) Resource {
 			given = a.String()
 		}
 		complete := (sh.ownerless || a.AccountID != "") && (sh.global || a.Region != "")
-		if sh.id.MatchString(id) && iamPath.MatchString(path) && !strings.Contains(path, "..") && complete {
+		if sh.fits(id) && iamPath.MatchString(path) && !strings.Contains(path, "..") && complete {
 			res.ID, res.ARN = id, given
 		}
 	}
 	return res
+}
+
+// placed takes account and region that the record gives a resource besides. One that is not the finding's after all is named, and not acted
+// on: its id would stand for another resource in the finding's own.
+func (f *Finding) placed(account, region string, r Resource) Resource {
+	if account != "" && account != r.Account {
+		r.Account, r.ARN = words(account, 20), ""
+	}
+	if sh, known := shapes[r.Type]; known && !sh.global && r.Region == f.Region && region != "" && region != r.Region {
+		r.Region, r.ARN = words(region, 30), ""
+	}
+	return r
 }
 
 // arn builds an ARN of that shape in the finding's account and region; empty where one is missing.

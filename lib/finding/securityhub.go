@@ -56,8 +56,9 @@ func decodeHub(e event, t tree, alone any) reading {
 }
 
 // productARN is how Security Hub names who made a finding. Only AWS's own have no account and begin with aws/: what anybody may
-// import goes under <account>/default or a partner's name (Security Hub User Guide, "BatchImportFindings").
-var productARN = regexp.MustCompile(`^arn:aws[a-z-]*::?securityhub:([a-z0-9-]*):(\d*):product(?:v2)?/([\w.-]+/[\w.-]+)$`)
+// import goes under <account>/default or a partner's name (Security Hub User Guide, "BatchImportFindings"). GuardDuty's guide writes its
+// own without the colon of the account ("Typical finding from GuardDuty").
+var productARN = regexp.MustCompile(`^arn:aws[a-z-]*::?securityhub:([a-z][a-z0-9-]*)?(?::(\d*))?:product(?:v2)?/([\w.-]+/[\w.-]+)$`)
 
 // product takes a product ARN apart. The finding is in doubt unless AWS made it.
 func (f *Finding) product(given string) (region string) {
@@ -132,6 +133,9 @@ func decodeASFF(e event, t tree, alone any) reading {
 		return reading{refusal: e.unreadable(f, "a Security Hub finding", "its severity is %s", formOf(t.at("Severity"))), alone: alone}
 	}
 	f.configured(t, fields)
+	if f.Product == Health && !f.hubHealth(t) {
+		return reading{refusal: e.refuse(false, notThreatening, words(f.Type, 120)), alone: alone}
+	}
 	if r := e.check(f, "a Security Hub finding"); r != nil {
 		return reading{refusal: r, alone: alone}
 	}
@@ -205,8 +209,12 @@ func (f *Finding) asffSeverity(t tree, _ asffFields) {
 
 // asffState says whether the finding still stands.
 func (f *Finding) asffState(t tree, fields asffFields) {
-	state := strings.ToUpper(t.text("RecordState"))
-	workflow := strings.ToUpper(firstText(t.text("Workflow", "Status"), t.text("WorkflowState")))
+	for _, key := range []string{"Workflow", "Compliance", "ProductFields"} {
+		f.object(t, key)
+	}
+	state := f.word(t, []string{"ACTIVE", "ARCHIVED"}, "RecordState")
+	steps := []string{"NEW", "ASSIGNED", "IN_PROGRESS", "DEFERRED", "NOTIFIED", "SUPPRESSED", "RESOLVED"}
+	workflow := firstText(f.word(t, steps, "Workflow", "Status"), f.word(t, steps, "WorkflowState"))
 	archived, ok := fields.flag("aws/guardduty/service/archived")
 	if fields.at("aws/guardduty/service/archived") == nil {
 		archived, ok = fields.flag("archived")
@@ -214,7 +222,7 @@ func (f *Finding) asffState(t tree, fields asffFields) {
 	sample, sure := t.flag("Sample")
 	made, said := fields.flag("aws/guardduty/service/additionalInfo/sample")
 	f.Sample = sample || !sure || made || !said || sampled(fields.guardDuty("additionalInfo/value")) || sampled(fields.guardDuty("additionalInfo"))
-	compliance := strings.ToUpper(t.text("Compliance", "Status"))
+	compliance := f.word(t, []string{"PASSED", "WARNING", "FAILED", "NOT_AVAILABLE"}, "Compliance", "Status")
 	switch {
 	case state == "ARCHIVED", archived, !ok && f.Product == GuardDuty:
 		f.Archived = true
@@ -245,9 +253,7 @@ func (f *Finding) asffResources(t tree, fields asffFields) {
 		case AccessKey:
 			d := asffKey(r)
 			unique, user = d.text("principalId"), d.text("userName")
-			if f.Principal.Kind == "" {
-				f.Principal = principal(*f, d)
-			}
+			f.holder(d)
 			continue
 		case Account:
 			id = id[strings.LastIndex(id, ":")+1:]
@@ -256,7 +262,7 @@ func (f *Finding) asffResources(t tree, fields asffFields) {
 				k = guessed
 			}
 		}
-		res := f.named(k, id)
+		res := f.placed("", r.text("Region"), f.named(k, id))
 		res.Tags = tagsOf(r.at("Tags"))
 		if about := words2about[k]; f.Product == GuardDuty && about != "" {
 			found[about] = append(found[about], res)
@@ -274,6 +280,9 @@ func (f *Finding) asffResources(t tree, fields asffFields) {
 		return
 	}
 	f.guardDutyResources(found, rest, part)
+	if f.About == attackSequence {
+		f.sequence(asTree(lowered(map[string]any(t.object("Detection", "Sequence")))))
+	}
 	if f.Type == trailStopped {
 		f.trails(fields.guardDuty("action/awsApiCallAction/affectedResources/" + string(Trail)))
 	}
@@ -286,7 +295,7 @@ func (f *Finding) asffResources(t tree, fields asffFields) {
 
 // words2about are GuardDuty's words for what a finding is about.
 var words2about = map[Kind]string{
-	Instance: "Instance", Bucket: "S3Bucket", EKSCluster: "EKSCluster", ECSCluster: "ECSCluster", Database: "RDSDBInstance", Function: "Lambda",
+	Instance: "Instance", Bucket: "S3Bucket", EKSCluster: "EKSCluster", ECSCluster: "ECSCluster", "AWS::ECS::Task": "ECSCluster", "Container": "Container", Database: "RDSDBInstance", Function: "Lambda",
 }
 
 // guardDutyResources arranges a GuardDuty finding that came through Security Hub as the native one would be.
@@ -297,7 +306,7 @@ func (f *Finding) guardDutyResources(found map[string][]Resource, rest []Resourc
 	case f.About == "S3Bucket" && len(found["S3Bucket"]) == 0:
 		f.About = "AccessKey"
 	case f.About == "":
-		for _, about := range []string{"EKSCluster", "ECSCluster", "Instance", "AccessKey", "S3Bucket", "Lambda", "RDSDBInstance"} {
+		for _, about := range []string{"EKSCluster", "ECSCluster", "Container", "Instance", "AccessKey", "S3Bucket", "Lambda", "RDSDBInstance"} {
 			if len(found[about]) > 0 {
 				f.About = about
 				break
@@ -307,6 +316,16 @@ func (f *Finding) guardDutyResources(found map[string][]Resource, rest []Resourc
 	f.arrange(found, part)
 	for _, r := range rest {
 		f.add(r)
+	}
+}
+
+// holder reads whose a key is: the finding's principal, or one of several that an attack sequence names.
+func (f *Finding) holder(k tree) {
+	switch {
+	case aboutOf(f.Type) == attackSequence:
+		f.credential(k, "", "")
+	case f.Principal.Kind == "":
+		f.Principal = principal(*f, k)
 	}
 }
 

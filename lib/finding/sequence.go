@@ -20,7 +20,7 @@ func (f *Finding) sequence(s tree) {
 
 func (f *Finding) sequenceResource(r tree) {
 	k, uid := kindNamed(r.text("resourceType")), r.text("uid")
-	owner := r.text("accountId")
+	owner := r.digits("accountId")
 	if k == AccessKey {
 		data := r.object("data", "accessKey")
 		id := r.text("name")
@@ -34,11 +34,7 @@ func (f *Finding) sequenceResource(r tree) {
 	if given == "" || !strings.HasPrefix(given, "arn:") && r.text("name") != "" && k == Bucket {
 		given = r.text("name")
 	}
-	res := f.named(k, given)
-	if owner != "" && owner != res.Account {
-		// Of another account, or one that the ARN contradicts: named, and not acted on.
-		res.Account, res.ARN = words(owner, 20), ""
-	}
+	res := f.placed(owner, r.text("region"), f.named(k, given))
 	res.Tags = tagsOf(r.at("tags"))
 	f.add(res)
 }

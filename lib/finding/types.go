@@ -35,21 +35,40 @@ func Types() []string {
 
 // nativeType gives GuardDuty's spelling of a type that Security Hub writes as
 // "TTPs/Defense Evasion/Stealth:IAMUser-CloudTrailLoggingDisabled". What stands before the purpose follows no rule, so all of it
-// goes (GuardDuty User Guide, "Interpreting GuardDuty finding names in Security Hub"). What is no such type comes back as it is.
+// goes, but where a part of the type stands there only (GuardDuty User Guide, "Interpreting GuardDuty finding names in AWS Security
+// Hub CSPM"). What is no such type comes back as it is.
 func nativeType(s string) string {
 	colon := strings.Index(s, ":")
 	if colon < 0 {
+		// TTPs/Initial Access/IAMUser-AnomalousBehavior
+		if part := strings.Split(s, "/"); len(part) == 3 {
+			if t := strings.ReplaceAll(part[1], " ", "") + ":" + strings.Replace(part[2], "-", "/", 1); Known(t) {
+				return t
+			}
+		}
 		return s
 	}
-	t := s[strings.LastIndex(s[:colon], "/")+1:]
-	purpose, rest, _ := strings.Cut(t, ":")
+	slash := strings.LastIndex(s[:colon], "/") + 1
+	heading := strings.TrimPrefix(s[:slash], "TTPs/")
+	purpose, rest, _ := strings.Cut(s[slash:], ":")
 	if !strings.Contains(rest, "/") {
 		rest = strings.Replace(rest, "-", "/", 1)
 	}
-	t = purpose + ":" + rest
-	// The one name that differs in more than its punctuation: the same page's table.
-	if t == "Trojan:EC2/DNSDataExfiltration!DNS" {
+	t := purpose + ":" + rest
+	switch {
+	case t == "Trojan:EC2/DNSDataExfiltration!DNS":
+		// The one name that differs in more than its punctuation.
 		return "Trojan:EC2/DNSDataExfiltration"
+	case heading == "AnomalousBehavior/":
+		// TTPs/AnomalousBehavior/CredentialAccess:Kubernetes-SecretsAccessed
+		if behavior := strings.Replace(t, "/", "/AnomalousBehavior.", 1); Known(behavior) {
+			return behavior
+		}
+	case heading == "DefenseEvasion/" && purpose == "EC2":
+		// TTPs/DefenseEvasion/EC2:Unusual-DNS-Resolver
+		if evasion := "DefenseEvasion:EC2/" + strings.NewReplacer("-", "", "/", "").Replace(rest); Known(evasion) {
+			return evasion
+		}
 	}
 	return t
 }
@@ -81,7 +100,7 @@ func typeOf(list []any) string {
 
 // Abouts are the kinds of resource that a finding can be about: GuardDuty's words, and Kinds.
 func Abouts() []string {
-	out := []string{"AttackSequence", "Instance", "AccessKey", "S3Bucket", "EKSCluster", "ECSCluster", "Container", "RDSDBInstance", "Lambda"}
+	out := []string{attackSequence, "Instance", "AccessKey", "S3Bucket", "EKSCluster", "ECSCluster", "Container", "RDSDBInstance", "Lambda"}
 	for _, k := range kinds {
 		if !slices.Contains(out, string(k)) {
 			out = append(out, string(k))
@@ -91,11 +110,14 @@ func Abouts() []string {
 	return out
 }
 
+// attackSequence is the purpose of a finding about several signals, and what such a finding is about.
+const attackSequence = "AttackSequence"
+
 // aboutOf says what kind of resource a GuardDuty type is about, for forms that do not say it, in GuardDuty's words. Empty where
 // the type alone does not tell: a runtime finding can be about an instance, a task, a cluster.
 func aboutOf(t string) string {
 	purpose, rest, _ := strings.Cut(t, ":")
-	if purpose == "AttackSequence" {
+	if purpose == attackSequence {
 		return purpose
 	}
 	token, _, _ := strings.Cut(rest, "/")
