@@ -323,6 +323,22 @@ func TestAnotherFindingOfTheSameInstanceIsLinked(t *testing.T) {
 	}
 }
 
+// An attack sequence names up to 400 resources, and a transaction takes 100 items: the incident is taken all the same.
+func TestAFindingOfManyResourcesIsTaken(t *testing.T) {
+	w := newWorld(t)
+	w.decode = func(raw []byte) ([]finding.Finding, error) {
+		found, err := finding.Decode(raw)
+		for n := range 400 {
+			found[0].Resources = append(found[0].Resources, finding.Resource{ARN: fmt.Sprintf("arn:aws:s3:::bucket-%03d", n)})
+		}
+		return found, err
+	}
+	d := w.classify(t, event(t, "guardduty-crypto-mining"), "first")
+	if got := w.meta(t, d.Incident.ID).Value; d.Disposition != incident.Respond || len(got.Finding.Resources) < 400 {
+		t.Errorf("got %+v with %d resources", d, len(got.Finding.Resources))
+	}
+}
+
 func TestACopyIsADuplicateAndMovesLastSeenOn(t *testing.T) {
 	w := newWorld(t)
 	raw := event(t, "guardduty-crypto-mining")
