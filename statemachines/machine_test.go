@@ -204,6 +204,16 @@ func TestBusyIsRetriedLongerThanALease(t *testing.T) {
 	}
 }
 
+// All steps start together: none waits for another.
+func TestStepsStartTogether(t *testing.T) {
+	for _, name := range []string{"Contain", "Eradicate"} {
+		s, _ := load(t).State(name)
+		if s.Type != "Map" || s.ItemProcessor.ProcessorConfig.Mode != "INLINE" || s.MaxConcurrency != nil {
+			t.Errorf("%s is a %s that runs %v steps at once", name, s.Type, s.MaxConcurrency)
+		}
+	}
+}
+
 func TestCatchersAreNamedFirstAndCatchAllLast(t *testing.T) {
 	for s := range states(t) {
 		if !isTask(s) && s.Type != "Map" {
