@@ -34,6 +34,14 @@ func TestWhichPortsAreOpened(t *testing.T) {
 		band   incident.Band // "" for no finding
 	}{
 		"SSH":                           {items(rule("tcp", 22, 22)), incident.High},
+		"RDP":                           {items(rule("tcp", 3389, 3389)), incident.High},
+		"WinRM without TLS":             {items(rule("tcp", 5985, 5985)), incident.High},
+		"SQL Server":                    {items(rule("tcp", 1433, 1433)), incident.High},
+		"MySQL":                         {items(rule("tcp", 3306, 3306)), incident.High},
+		"PostgreSQL":                    {items(rule("tcp", 5432, 5432)), incident.High},
+		"Redis":                         {items(rule("tcp", 6379, 6379)), incident.High},
+		"Elasticsearch":                 {items(rule("tcp", 9200, 9200)), incident.High},
+		"MongoDB":                       {items(rule("tcp", 27017, 27017)), incident.High},
 		"ports as strings":              {items(rule("tcp", "22", "22")), incident.High},
 		"a range round it":              {items(rule("tcp", 20, 25)), incident.High},
 		"WinRM":                         {items(rule("tcp", 5986, 5986)), incident.High},
