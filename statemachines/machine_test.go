@@ -101,6 +101,25 @@ func TestEveryStateIsReachable(t *testing.T) {
 	}
 }
 
+// Whoever reads a machine from the top meets each state after those that lead to it. One way leads back: what is not as it was approved
+// is asked again.
+func TestStatesStandInTheOrderInWhichTheyHappen(t *testing.T) {
+	back := map[string]string{"Changed?": "RequestApproval"}
+	for _, level := range levels(t) {
+		place := map[string]int{}
+		for i, s := range level.States {
+			place[s.Name] = i
+		}
+		for _, s := range level.States {
+			for _, e := range s.Edges() {
+				if place[e.To] <= place[s.Name] && back[s.Name] != e.To {
+					t.Errorf("%s leads back to %s", s.Name, e.To)
+				}
+			}
+		}
+	}
+}
+
 func TestMachineIsJSONata(t *testing.T) {
 	for file, m := range machines(t) {
 		if m.QueryLanguage != "JSONata" {

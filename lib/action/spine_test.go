@@ -1,9 +1,11 @@
 package action
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -220,6 +222,46 @@ func TestApplyTwiceChangesOnce(t *testing.T) {
 	w.must(request(incident.Apply, "INC-A", first), incident.Already)
 	if w.door.changes != 1 {
 		t.Errorf("%d changes, want 1", w.door.changes)
+	}
+}
+
+// The line in the log is all that is left of a change where the function dies in it.
+func TestEachChangeIsLoggedBeforeItIsMade(t *testing.T) {
+	var log bytes.Buffer
+	was := slog.Default()
+	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
+	t.Cleanup(func() { slog.SetDefault(was) })
+	w := newWorld(t, &door{state: State{"a": "open"}})
+	for _, c := range []struct {
+		mode incident.Mode
+		what string
+		want incident.Outcome
+	}{{incident.Apply, "change", incident.Applied}, {incident.Undo, "restore", incident.Restored}} {
+		log.Reset()
+		said := ""
+		w.door.fail = func(_ int, kind string) error {
+			if kind == "change" {
+				said = log.String()
+			}
+			return nil
+		}
+		w.must(request(c.mode, "INC-A", first), c.want)
+		if want := fmt.Sprintf("msg=%s incident=INC-A action=shut-door target=%s mode=%s\n", c.what, target, c.mode); !strings.Contains(said, want) {
+			t.Errorf("before the change the log says %q, not %q", said, want)
+		}
+	}
+}
+
+// Results travel in the machine's state: what differs in many fields is said in twenty lines.
+func TestAResultIsShort(t *testing.T) {
+	many := State{}
+	for n := range 30 {
+		many[fmt.Sprintf("%02d", n)] = "open"
+	}
+	w := newWorld(t, &door{state: many})
+	got := w.must(request(incident.Apply, "INC-A", first), incident.Applied)
+	if len(got.Changes) != 20 || got.Changes[19] != "and 11 more, see the timeline" {
+		t.Errorf("%d lines: %q", len(got.Changes), got.Changes)
 	}
 }
 
