@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"firebreak/lib/account"
 	"firebreak/lib/boot"
 	"firebreak/lib/fault"
 	"firebreak/lib/finding"
@@ -28,6 +29,7 @@ import (
 	"firebreak/lib/setting"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/aws-sdk-go-v2/service/sfn"
@@ -122,10 +124,13 @@ func (h handler) handle(ctx context.Context, in input) (incident.Decision, error
 	return h.take(ctx, in, f, c)
 }
 
-// ours tells whether Firebreak made the API call that the finding is about: with one of its roles, and for an incident that the
-// ledger knows. The role alone proves little and the session's name nothing: anybody who may take a role chooses that.
+// ours tells whether Firebreak made the API call that the finding is about: with one of the roles that it has in that very account, and
+// for an incident that the ledger knows. The role alone proves little and the session's name nothing: anybody who may take a role
+// chooses that; and a role whose name only begins like ours, or one of another account's, is made by whoever likes.
 func (h handler) ours(ctx context.Context, f finding.Finding) (bool, error) {
-	if !f.Ours() || f.Caller.SourceIdentity == "" {
+	issuer, err := arn.Parse(f.Caller.Issuer)
+	role, isRole := strings.CutPrefix(issuer.Resource, "role/")
+	if err != nil || !isRole || !account.IsRole(role) || issuer.AccountID != f.Account || f.Caller.SourceIdentity == "" {
 		return false, nil
 	}
 	it, err := ledger.Load[ledger.Incident](ctx, h.store, ledger.IncidentKey(f.Caller.SourceIdentity))
@@ -165,7 +170,7 @@ func (h handler) decide(ctx context.Context, f *finding.Finding) (choice, error)
 	if err != nil {
 		return choice{}, err
 	}
-	f.Unit = account.Unit
+	f.Unit, f.Hub = account.Unit, installed.Hub
 	if err := h.own(ctx, f); err != nil {
 		return choice{}, err
 	}

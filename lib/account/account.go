@@ -7,6 +7,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -34,6 +36,12 @@ const RolePrefix = "SecurityRemediationRole-"
 
 // Roles lists the five.
 func Roles() []Role { return []Role{Read, Network, Identity, Data, Destroy} }
+
+// IsRole tells whether that is the name of one of the five, or of the forensic account's. A name that only begins so is anybody's.
+func IsRole(name string) bool {
+	suffix, ok := strings.CutPrefix(name, RolePrefix)
+	return ok && slices.Contains(append(Roles(), Evidence), Role(suffix))
+}
 
 // Scope says where a session is taken and for which incident.
 type Scope struct {

@@ -68,8 +68,10 @@ type Finding struct {
 	External []string
 	// Only says by which of a policy's conditions they have it, key to value, Access Analyzer only.
 	Only map[string]string
-	// Unit is the organizational unit of Account. No format carries it: whoever knows the organization sets it.
+	// Unit is the organizational unit of Account, Hub the account that Firebreak itself is in. No format carries them: whoever knows the
+	// installation sets them.
 	Unit  string
+	Hub   string
 	Count int
 	// Sample and Archived findings are never acted on; neither is one that no longer stands, where Settled says why: resolved,
 	// suppressed, closed, passed, an API call that failed.
@@ -219,25 +221,6 @@ func (f Finding) ARNs() []string {
 	return out
 }
 
-// Own tells whether the finding names one of the roles that Firebreak works with. Such a finding always goes to people.
-func (f Finding) Own() bool {
-	own := func(name string) bool {
-		return strings.HasPrefix(name, RemediationRole) || strings.HasPrefix(name, "firebreak-")
-	}
-	if f.Principal.Kind == WhoRole && own(f.Principal.Name) {
-		return true
-	}
-	for _, r := range f.Of(Role) {
-		if own(r.ID) {
-			return true
-		}
-	}
-	return false
-}
-
-// RemediationRole is what the names of the roles begin with that Firebreak takes in the accounts that it looks after.
-const RemediationRole = "SecurityRemediationRole-"
-
 // Caller is the session behind an API call.
 type Caller struct {
 	// Issuer is the ARN of the role whose session it is; empty for anybody else.
@@ -246,13 +229,6 @@ type Caller struct {
 	Session string
 	// SourceIdentity was set when the role was taken and cannot be changed by who took it.
 	SourceIdentity string
-}
-
-// Ours tells whether the call was made with one of Firebreak's roles in that account, judging by the issuer alone. Whether the
-// SourceIdentity is an incident is the ledger's to say.
-func (f Finding) Ours() bool {
-	_, role, ok := strings.Cut(f.Caller.Issuer, ":role/")
-	return ok && strings.HasPrefix(role[strings.LastIndex(role, "/")+1:], RemediationRole)
 }
 
 // BandOf is the severity band of a GuardDuty score. The bands are GuardDuty's; CRITICAL begins at 9.0.
