@@ -213,7 +213,7 @@ func (r *run) plan(ctx context.Context, c Containment) error {
 	if err != nil {
 		return err
 	}
-	r.done.Changes = Diff(now, over(now, intent))
+	r.done.Changes = diff(now, over(now, intent))
 	r.note(c, now)
 	return nil
 }

@@ -91,8 +91,8 @@ type notice struct {
 	From     incident.Band `yaml:"from"`
 }
 
-// Audiences are whom a notice can go to. Who that is for a finding, lib/owner resolves.
-func Audiences() []string {
+// audiences are whom a notice can go to. Who that is for a finding, lib/owner resolves.
+func audiences() []string {
 	return []string{"security", "owner", "data-owner", "bucket-owner", "account-owner"}
 }
 
