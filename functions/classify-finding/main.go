@@ -1,8 +1,8 @@
 // Command classify-finding reads one event, decides by the playbook what it calls for, and takes the incident.
 //
-// What it does: decodes the event (one that is too large for a state it reads from S3), keeps it raw in S3, and writes the incident with its plan in one conditional write. What
-// may not act (samples, archived findings, events that are no findings) is recorded beside the incident and never takes it. An
-// input with the key "resume" continues an incident that exists.
+// What it does: decodes the event (one that is too large for a state it reads from S3), keeps it raw in S3, and writes the incident
+// with its plan in one conditional write. What may not act (samples, archived findings, events that are no findings) is recorded
+// beside the incident and never takes it. An input with the key "resume" continues an incident that exists.
 // The second time: the execution that owns the incident is told to respond again, with the stored plan; every other execution
 // is told that it is a duplicate.
 // Its undo: none, it changes nothing but the ledger and the evidence.
