@@ -299,6 +299,27 @@ func TestContainedByOthersIsHeldWithoutChange(t *testing.T) {
 	}
 }
 
+// Whoever died in the middle keeps others out for as long as its lease lasts, and no longer.
+func TestALeaseThatRanOutIsTakenOver(t *testing.T) {
+	w := newWorld(t, &door{state: State{"a": "open"}})
+	left := ledger.Item[ledger.Hold]{Key: ledger.HoldKey(target, "shut-door"), Value: ledger.Hold{
+		Resource: target, Action: "shut-door", Phase: ledger.Applying, Before: State{"a": "open"}, Intent: State{"a": "shut"},
+		Holders: map[string]map[string]string{"INC-A": {}}, Lessee: first, Lease: start.Add(time.Second),
+	}}
+	if err := ledger.Save(t.Context(), w.store, &left); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.do(t.Context(), request(incident.Apply, "INC-B", second)); !fault.Is(err, fault.Busy) {
+		t.Fatalf("within the lease: %v, want Busy", err)
+	}
+	left.Value.Lease = start
+	if err := ledger.Save(t.Context(), w.store, &left); err != nil {
+		t.Fatal(err)
+	}
+	w.must(request(incident.Apply, "INC-B", second), incident.Applied)
+	w.state(State{"a": "shut"})
+}
+
 func TestALiveLeaseIsBusy(t *testing.T) {
 	w := newWorld(t, &door{state: State{"a": "open"}})
 	w.door.fail = func(_ int, kind string) error {
