@@ -159,6 +159,7 @@ func (w *world) incident(id string) {
 	w.t.Helper()
 	it := ledger.Item[ledger.Incident]{Key: ledger.IncidentKey(id), Value: ledger.Incident{
 		ID: id, Status: incident.Open, Episode: 1, Band: incident.High, Finding: ledger.Finding{Account: "222222222222", Region: "us-east-1"},
+		Rule: "builtin.yaml:7",
 		Plan: incident.Plan{Contain: []incident.Step{{Action: "shut-door", Target: target}, {Action: "shut-door", Target: target, With: map[string]string{"only": "a"}}}},
 	}}
 	if err := ledger.Save(context.Background(), w.store, &it); err != nil {
@@ -204,15 +205,27 @@ func (w *world) state(want State) {
 
 func TestContainThenReleaseIsFieldEqual(t *testing.T) {
 	w := newWorld(t, &door{state: State{"a": "open", "b": "ajar"}})
-	got := w.must(request(incident.Apply, "INC-A", first), incident.Applied)
+	apply := request(incident.Apply, "INC-A", first)
+	apply.State.Attempt = 2
+	got := w.must(apply, incident.Applied)
 	if !got.Verified || !slices.Equal(got.Changes, []string{"a: open -> shut", "b: ajar -> shut"}) {
 		t.Errorf("result %+v", got)
 	}
-	w.must(request(incident.Undo, "INC-A", second), incident.Restored)
+	undo := request(incident.Undo, "INC-A", second)
+	undo.State.Attempt = 3
+	w.must(undo, incident.Restored)
 	w.state(State{"a": "open", "b": "ajar"})
 	events, err := ledger.Timeline(context.Background(), w.store, "INC-A")
-	if err != nil || len(events) != 2 || events[0].Before["a"] != "open" || events[0].After["a"] != "shut" {
-		t.Errorf("timeline %+v, %v", events, err)
+	if err != nil || len(events) != 2 {
+		t.Fatalf("timeline %+v, %v", events, err)
+	}
+	// Who, what, when, before, after, why.
+	want := ledger.Event{
+		Who: first, What: "shut-door " + target + ": applied", Time: start, State: "ShutDoor", Attempt: 2, Result: &got,
+		Before: State{"a": "open", "b": "ajar"}, After: State{"a": "shut", "b": "shut"}, Why: "builtin.yaml:7",
+	}
+	if diff := cmp.Diff(want, events[0]); diff != "" {
+		t.Errorf("the record (-want +got):\n%s", diff)
 	}
 }
 
