@@ -1,9 +1,11 @@
 package cloudformation
 
 import (
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -43,6 +45,23 @@ func TestEveryPromiseHasAnAlarm(t *testing.T) {
 		if !slices.Contains(used, a) {
 			t.Errorf("%s watches over no promise", a)
 		}
+	}
+}
+
+// Whoever budgets by the README counts on as many alarms as there are.
+func TestTheGuideCountsTheAlarms(t *testing.T) {
+	alarms := 0
+	for _, r := range read(t, "alarms.yaml").resources() {
+		if r.kind() == "AWS::CloudWatch::Alarm" {
+			alarms++
+		}
+	}
+	guide, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf("| hub, idle | %d alarms at 0.10,", alarms); !strings.Contains(string(guide), want) {
+		t.Errorf("the README does not say %q", want)
 	}
 }
 

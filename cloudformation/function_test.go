@@ -10,6 +10,9 @@ import (
 	"testing"
 
 	"firebreak/functions"
+	"firebreak/lib/asl"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // folders lists the functions, in their order.
@@ -229,6 +232,57 @@ func TestALeaseOutlastsEveryFunction(t *testing.T) {
 		if err != nil || limit >= least {
 			t.Errorf("%s may run for %d seconds, and a lease may last only %d (%v)", f, limit, least, err)
 		}
+	}
+}
+
+// People's time to decide runs out in the ledger, by the sweep. The task waits seven days, which is longer than any of it.
+func TestTheWaitOutlastsEveryDecision(t *testing.T) {
+	m, err := asl.Load("../statemachines/respond.asl.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, _ := m.State("RequestApproval")
+	if s.TimeoutSeconds != 7*24*3600.0 {
+		t.Errorf("RequestApproval waits %v seconds, not seven days", s.TimeoutSeconds)
+	}
+	for _, parameter := range []string{"DecisionHours", "CriticalHours"} {
+		if most, err := strconv.Atoi(text(at(read(t, "settings.yaml").root, "Parameters", parameter, "MaxValue"))); err != nil || most >= 7*24 {
+			t.Errorf("%s may be %d hours (%v): the task would end before people have decided", parameter, most, err)
+		}
+	}
+}
+
+// What nobody has chosen is what the documents say: five seconds of staying contained, 24 hours to decide, four where it is CRITICAL, six
+// years of evidence (45 CFR 164.316(b)(2)(i)).
+func TestDefaultsAreTheDocuments(t *testing.T) {
+	root := read(t, "root.yaml")
+	for parameter, want := range map[string]string{
+		"SettleMilliseconds": "5000", "DecisionHours": "24", "CriticalHours": "4", "SweepHours": "6", "Retention": "2192",
+		"LinkAlone": "reversible", "LockMode": "governance", "LockDays": "2192",
+	} {
+		if got := text(at(root.root, "Parameters", parameter, "Default")); got != want {
+			t.Errorf("%s is %q unless somebody sets it, not %q", parameter, got, want)
+		}
+	}
+}
+
+// How often each clock rings, as the comments of the functions and the README say it.
+func TestTheClocksKeepTheirTime(t *testing.T) {
+	want := map[string]string{
+		"SweepSchedule": "rate(1 minute)", "FindMissedSchedule": "rate(15 minutes)", "EvidenceSchedule": "rate(15 minutes)",
+		"WatchSchedule": "rate(5 minutes)", "WatchContainmentSchedule": "rate(15 minutes)",
+		"ForwardHeartbeatRule": "rate(5 minutes)", "ForwarderHeartbeatRule": "rate(5 minutes)",
+	}
+	got := map[string]string{}
+	for _, tpl := range all(t) {
+		for _, r := range tpl.resources() {
+			if rate := text(r.property("ScheduleExpression")); rate != "" {
+				got[r.id] = rate
+			}
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("clocks (-want +got):\n%s", diff)
 	}
 }
 

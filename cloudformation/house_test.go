@@ -40,6 +40,30 @@ func TestEveryWildcardResourceSaysWhy(t *testing.T) {
 	}
 }
 
+// Where everybody may do something, everybody is who belongs to the organization or to the account itself.
+func TestNothingIsOpenToStrangers(t *testing.T) {
+	bound := 0
+	for _, tpl := range all(t) {
+		for _, s := range statements(tpl.name, tpl.root) {
+			who := at(s.node, "Principal")
+			if aws := at(who, "AWS"); aws != nil {
+				who = aws
+			}
+			if !s.allows() || !slices.Contains(list(who), "*") {
+				continue
+			}
+			equal := at(s.node, "Condition", "StringEquals")
+			organization, account := text(at(equal, "aws:PrincipalOrgID")), text(at(equal, "aws:PrincipalAccount"))+text(at(equal, "kms:CallerAccount"))
+			if bound++; organization != "!Ref OrganizationId" && account != "!Ref AWS::AccountId" {
+				t.Errorf("%s:%d: anybody in the world may do this", s.in, s.node.Line)
+			}
+		}
+	}
+	if bound == 0 {
+		t.Error("no statement is for everybody: this test looks at nothing")
+	}
+}
+
 // Everything that holds data outlives its stack; RetainExceptOnCreate lets a first try that failed be tried again.
 func TestDataIsKept(t *testing.T) {
 	data := []string{"AWS::DynamoDB::Table", "AWS::S3::Bucket", "AWS::KMS::Key", "AWS::SecretsManager::Secret", "AWS::SQS::Queue"}

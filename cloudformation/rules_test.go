@@ -113,6 +113,32 @@ func allows(t *testing.T, op map[string]any, s string) bool {
 	return false
 }
 
+// The last layer of dead letters: what no Catch can catch ends in the queue, of both machines. NeedsPerson has written its own letter.
+func TestExecutionsThatNothingCaughtAreLetters(t *testing.T) {
+	pattern := patterns(t, "ingest.yaml", "ExecutionRule")["firebreak-executions"]
+	machines := pattern["detail"].(map[string]any)["stateMachineArn"].([]any)
+	if diff := cmp.Diff([]any{"MachineArn", "ReleaseMachineArn"}, machines); diff != "" {
+		t.Fatalf("the machines (-want +got):\n%s", diff)
+	}
+	for _, c := range []struct {
+		status string
+		err    any
+		want   bool
+	}{
+		{"FAILED", "States.DataLimitExceeded", true}, {"FAILED", nil, true}, {"FAILED", "NeedsPerson", false},
+		{"TIMED_OUT", nil, true}, {"ABORTED", nil, true}, {"SUCCEEDED", nil, false}, {"RUNNING", nil, false},
+	} {
+		detail := map[string]any{"status": c.status, "stateMachineArn": machines[0]}
+		if c.err != nil {
+			detail["error"] = c.err
+		}
+		event := map[string]any{"source": "aws.states", "detail-type": "Step Functions Execution Status Change", "detail": detail}
+		if got := matches(t, pattern, event); got != c.want {
+			t.Errorf("%s with the error %v: a letter is %v", c.status, c.err, got)
+		}
+	}
+}
+
 // What classify makes of an event: wanted ones are findings that stand, or that claim to be findings and cannot be read; idle ones
 // are never acted on (samples, settled); others turn out to be harmless only when they are read.
 const (

@@ -101,6 +101,25 @@ func TestEveryStateIsReachable(t *testing.T) {
 	}
 }
 
+// Whoever reads a machine from the top meets each state after those that lead to it. One way leads back: what is not as it was approved
+// is asked again.
+func TestStatesStandInTheOrderInWhichTheyHappen(t *testing.T) {
+	back := map[string]string{"Changed?": "RequestApproval"}
+	for _, level := range levels(t) {
+		place := map[string]int{}
+		for i, s := range level.States {
+			place[s.Name] = i
+		}
+		for _, s := range level.States {
+			for _, e := range s.Edges() {
+				if place[e.To] <= place[s.Name] && back[s.Name] != e.To {
+					t.Errorf("%s leads back to %s", s.Name, e.To)
+				}
+			}
+		}
+	}
+}
+
 func TestMachineIsJSONata(t *testing.T) {
 	for file, m := range machines(t) {
 		if m.QueryLanguage != "JSONata" {
@@ -201,6 +220,16 @@ func TestBusyIsRetriedLongerThanALease(t *testing.T) {
 	}
 	if busy == 0 {
 		t.Error("no state retries Busy")
+	}
+}
+
+// All steps start together: none waits for another.
+func TestStepsStartTogether(t *testing.T) {
+	for _, name := range []string{"Contain", "Eradicate"} {
+		s, _ := load(t).State(name)
+		if s.Type != "Map" || s.ItemProcessor.ProcessorConfig.Mode != "INLINE" || s.MaxConcurrency != nil {
+			t.Errorf("%s is a %s that runs %v steps at once", name, s.Type, s.MaxConcurrency)
+		}
 	}
 }
 

@@ -1,8 +1,8 @@
 // Command classify-finding reads one event, decides by the playbook what it calls for, and takes the incident.
 //
-// What it does: decodes the event (one that is too large for a state it reads from S3), keeps it raw in S3, and writes the incident with its plan in one conditional write. What
-// may not act (samples, archived findings, events that are no findings) is recorded beside the incident and never takes it. An
-// input with the key "resume" continues an incident that exists.
+// What it does: decodes the event (one that is too large for a state it reads from S3), keeps it raw in S3, and writes the incident
+// with its plan in one conditional write. What may not act (samples, archived findings, events that are no findings) is recorded
+// beside the incident and never takes it. An input with the key "resume" continues an incident that exists.
 // The second time: the execution that owns the incident is told to respond again, with the stored plan; every other execution
 // is told that it is a duplicate.
 // Its undo: none, it changes nothing but the ledger and the evidence.
@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"firebreak/lib/account"
 	"firebreak/lib/boot"
 	"firebreak/lib/fault"
 	"firebreak/lib/finding"
@@ -122,10 +123,11 @@ func (h handler) handle(ctx context.Context, in input) (incident.Decision, error
 	return h.take(ctx, in, f, c)
 }
 
-// ours tells whether Firebreak made the API call that the finding is about: with one of its roles, and for an incident that the
-// ledger knows. The role alone proves little and the session's name nothing: anybody who may take a role chooses that.
+// ours tells whether Firebreak made the API call that the finding is about: with one of the roles that it has in that very account, and
+// for an incident that the ledger knows. The role alone proves little and the session's name nothing: anybody who may take a role
+// chooses that; and a role whose name only begins like ours, or one of another account's, is made by whoever likes.
 func (h handler) ours(ctx context.Context, f finding.Finding) (bool, error) {
-	if !f.Ours() || f.Caller.SourceIdentity == "" {
+	if !account.IsRoleOf(f.Account, f.Caller.Issuer) || f.Caller.SourceIdentity == "" {
 		return false, nil
 	}
 	it, err := ledger.Load[ledger.Incident](ctx, h.store, ledger.IncidentKey(f.Caller.SourceIdentity))
@@ -165,7 +167,7 @@ func (h handler) decide(ctx context.Context, f *finding.Finding) (choice, error)
 	if err != nil {
 		return choice{}, err
 	}
-	f.Unit, f.Hub = account.Unit, strings.Split(h.respond, ":")[4]
+	f.Unit, f.Hub = account.Unit, installed.Hub
 	if err := h.own(ctx, f); err != nil {
 		return choice{}, err
 	}

@@ -95,6 +95,7 @@ type world struct {
 
 func installed() setting.Installed {
 	return setting.Installed{
+		Hub:      "111111111111",
 		Accounts: []setting.Account{{ID: "222222222222", Name: "clinic", Regions: []string{"us-east-1"}}},
 		Playbook: setting.Playbook{Source: "builtin"},
 	}
@@ -320,6 +321,22 @@ func TestAnotherFindingOfTheSameInstanceIsLinked(t *testing.T) {
 	}
 	if tl := w.timeline(t, second.Incident.ID); !strings.Contains(tl, "shares resources with "+first.Incident.ID) {
 		t.Errorf("timeline is\n%s", tl)
+	}
+}
+
+// An attack sequence names up to 400 resources, and a transaction takes 100 items: the incident is taken all the same.
+func TestAFindingOfManyResourcesIsTaken(t *testing.T) {
+	w := newWorld(t)
+	w.decode = func(raw []byte) ([]finding.Finding, error) {
+		found, err := finding.Decode(raw)
+		for n := range 400 {
+			found[0].Resources = append(found[0].Resources, finding.Resource{ARN: fmt.Sprintf("arn:aws:s3:::bucket-%03d", n)})
+		}
+		return found, err
+	}
+	d := w.classify(t, event(t, "guardduty-crypto-mining"), "first")
+	if got := w.meta(t, d.Incident.ID).Value; d.Disposition != incident.Respond || len(got.Finding.Resources) < 400 {
+		t.Errorf("got %+v with %d resources", d, len(got.Finding.Resources))
 	}
 }
 

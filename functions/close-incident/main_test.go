@@ -86,7 +86,7 @@ func newWorld(t *testing.T, plan incident.Plan) *world {
 	})
 	w.h = newHandler(w.mem, inst, w, address{"arn:aws:sns:us-east-1:111111111111:firebreak-security", "arn:aws:sns:us-east-1:111111111111:firebreak-approvers", "key", "https://api.example.com"}, func() time.Time { return start.Add(time.Minute) })
 	meta := ledger.Item[ledger.Incident]{Key: ledger.IncidentKey(id), Value: ledger.Incident{
-		ID: id, Status: incident.Open, Episode: 1, Band: incident.Critical, Owner: owner, OwnerStart: start, FirstSeen: start, Plan: plan,
+		ID: id, Status: incident.Open, Episode: 1, Band: incident.Critical, Owner: owner, OwnerStart: start, FirstSeen: start, Rule: "builtin.yaml:1", Plan: plan,
 		Finding: ledger.Finding{Type: "UnauthorizedAccess:IAMUser/InstanceCredentialExfiltration.OutsideAWS", Account: "222222222222", Region: "us-east-1"},
 	}}
 	ledger.Place(&meta)
@@ -169,8 +169,12 @@ func TestEndingsThatAreBorneOut(t *testing.T) {
 			if again, err := w.h.handle(t.Context(), tt.in); err != nil || again != got {
 				t.Errorf("the second time: %v %v", again, err)
 			}
-			if n := w.count("EVENT#"); n != 1 {
-				t.Errorf("closed twice, %d entries in the timeline", n)
+			events, err := ledger.Timeline(t.Context(), w.mem, id)
+			if err != nil || len(events) != 1 {
+				t.Fatalf("closed twice, the timeline is %+v, %v", events, err)
+			}
+			if e := events[0]; e.Who != tt.in.Execution.ARN || e.What != got.Summary || e.Why != "builtin.yaml:1" {
+				t.Errorf("the record: %+v", e)
 			}
 		})
 	}

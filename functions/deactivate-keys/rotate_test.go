@@ -146,6 +146,28 @@ func TestARotationThatFailsDoesNotSpoilTheContainment(t *testing.T) {
 	}
 }
 
+// A function that died behind its containment, or a rotation that was turned down: the next run starts it, and once only.
+func TestARotationThatWasNotStartedIsStartedByTheNextRun(t *testing.T) {
+	f, v := newFake(), &vault{busy: true}
+	v.add("export/key", user, true)
+	w := withVault(t, f, v)
+	w.Must(w.Request(incident.Apply, first, user, nil))
+	v.busy = false
+	for range 2 {
+		if got := w.Must(w.Request(incident.Apply, first, user, nil)); got.Outcome != incident.Already {
+			t.Fatalf("again %s", got.Outcome)
+		}
+	}
+	if len(v.rotations) != 1 {
+		t.Errorf("rotations %v", v.rotations)
+	}
+	for secret, tokens := range v.rotations {
+		if len(tokens) != 1 {
+			t.Errorf("%s was rotated %d times for one incident", secret, len(tokens))
+		}
+	}
+}
+
 // Nothing rotates before the keys are dead, in mode plan, or on an undo.
 func TestNothingRotatesWithoutADeadKey(t *testing.T) {
 	for name, do := range map[string]func(*actiontest.World, *fake){

@@ -4,8 +4,9 @@
 // again would restore an attacker's silence.
 //
 // What the trail leaves out (event selectors, regions, global services), what of that has changed since it was last seen to log, and
-// whether it delivers is said and not changed: an attacker can blind a trail without stopping it. A trail that was deleted is refused, not called gone, because nothing logs
-// then; so is an organization's trail in another account, which only that account can start: its operator is told how.
+// whether it delivers is said and not changed: an attacker can blind a trail without stopping it. A trail that was deleted is
+// refused, not called gone, because nothing logs then; so is an organization's trail in another account, which only that account can
+// start: its operator is told how.
 package main
 
 import (

@@ -3,10 +3,11 @@ package main
 import (
 	"net/netip"
 	"slices"
+
+	"firebreak/lib/finding"
 )
 
-// ports are the administrative ports: SSH, RDP, WinRM, SQL Server, MySQL, PostgreSQL, Redis, Elasticsearch, MongoDB.
-var ports = []int32{22, 3389, 5985, 5986, 1433, 3306, 5432, 6379, 9200, 27017}
+var ports = finding.AdministrativePorts()
 
 // nobodys are the addresses that nobody on the internet has, by family: leaving them out of a rule does not make it narrow.
 // IANA: IPv4 Special-Purpose Address Registry; Internet Protocol Version 6 Address Space (2000::/3 is all that is assigned).

@@ -7,12 +7,15 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"firebreak/lib/fault"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
@@ -34,6 +37,19 @@ const RolePrefix = "SecurityRemediationRole-"
 
 // Roles lists the five.
 func Roles() []Role { return []Role{Read, Network, Identity, Data, Destroy} }
+
+// IsRole tells whether that is the name of one of the five, or of the forensic account's. A name that only begins so is anybody's.
+func IsRole(name string) bool {
+	suffix, ok := strings.CutPrefix(name, RolePrefix)
+	return ok && slices.Contains(append(Roles(), Evidence), Role(suffix))
+}
+
+// IsRoleOf tells whether that ARN is one of these roles in that account. They have no path: one of such a name that has is somebody else's.
+func IsRoleOf(account, role string) bool {
+	a, err := arn.Parse(role)
+	name, isRole := strings.CutPrefix(a.Resource, "role/")
+	return err == nil && isRole && a.Service == "iam" && a.AccountID == account && IsRole(name)
+}
 
 // Scope says where a session is taken and for which incident.
 type Scope struct {

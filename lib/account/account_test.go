@@ -39,6 +39,9 @@ func TestASessionIsBoundToIncidentExternalIDAndPolicy(t *testing.T) {
 		t.Fatal(err)
 	}
 	in := api.calls[0]
+	if got := aws.ToInt32(in.DurationSeconds); got != 900 {
+		t.Errorf("the session lasts %d seconds, and STS gives none shorter than 900", got)
+	}
 	for _, c := range []struct{ what, got, want string }{
 		{"role", aws.ToString(in.RoleArn), "arn:aws-us-gov:iam::222222222222:role/SecurityRemediationRole-Network"},
 		{"session name", aws.ToString(in.RoleSessionName), "INC-A"}, {"source identity", aws.ToString(in.SourceIdentity), "INC-A"},

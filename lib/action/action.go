@@ -132,8 +132,8 @@ type Divisible interface {
 	Whole(approved, now State) (whole State, gone []string)
 }
 
-// Diff says in words what differs between two states, a line a field, in the order of the fields.
-func Diff(before, after State) []string {
+// diff says in words what differs between two states, a line a field, in the order of the fields.
+func diff(before, after State) []string {
 	var out []string
 	for _, f := range fields(before, after) {
 		if b, a := before[f], after[f]; b != a {

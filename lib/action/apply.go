@@ -70,7 +70,7 @@ func (r *run) apply(ctx context.Context, c Containment) error {
 		return err
 	}
 	r.before, r.after = h.Before, after
-	r.done.Outcome, r.done.Verified, r.done.Changes = incident.Applied, true, Diff(h.Before, after)
+	r.done.Outcome, r.done.Verified, r.done.Changes = incident.Applied, true, diff(h.Before, after)
 	if len(h.Foreign) > 0 {
 		r.done.Changes = append(r.done.Changes, "changed by somebody else meanwhile, kept as found: "+strings.Join(h.Foreign, ", "))
 	}
@@ -299,7 +299,7 @@ func (r *run) halfway(ctx context.Context, c Containment, err error, from, to St
 			}
 		}
 	}
-	done, open := Diff(from, now), Diff(now, wanted)
+	done, open := diff(from, now), diff(now, wanted)
 	return fmt.Errorf("%w (done: %s; not done: %s)", err, words(done), words(open))
 }
 

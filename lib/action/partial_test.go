@@ -29,7 +29,7 @@ func TestTheSecondOfThreeIsDenied(t *testing.T) {
 			t.Fatalf("the error, which is the dead letter's cause, does not say %q: %v", words, err)
 		}
 		events, lerr := ledger.Timeline(t.Context(), w.store, "INC-A")
-		if lerr != nil || len(events) != 1 || !strings.Contains(events[0].What, words) || events[0].Before["eni-1"] != "open" || events[0].After["eni-1"] != "shut" || events[0].After["eni-2"] != "ajar" {
+		if lerr != nil || len(events) != 1 || !strings.Contains(events[0].What, words) || events[0].Before["eni-1"] != "open" || events[0].After["eni-1"] != "shut" || events[0].After["eni-2"] != "ajar" || events[0].Result == nil || events[0].Result.Outcome != incident.Failed {
 			t.Fatalf("the record: %+v, %v", events, lerr)
 		}
 		if h := w.hold(); h.Phase != ledger.Applying || h.Lessee != "" {

@@ -135,13 +135,13 @@ func (r *run) settle(ctx context.Context, err error) (incident.Result, error) {
 		what = fmt.Sprintf("failed (%s): %v", fault.NameOf(err), err)
 		result = &incident.Result{Action: r.done.Action, Target: r.done.Target, Step: r.done.Step, Outcome: incident.Failed, Changes: []string{}}
 	}
-	event := ledger.Event{
-		Time: r.now(), State: r.req.State.Name, Attempt: r.req.State.Attempt, Who: r.req.Execution.ARN,
-		What: fmt.Sprintf("%s %s: %s", r.req.Step.Action, r.call.Target.ARN, what), Result: result, Before: r.before, After: r.after, Why: r.req.Why,
-	}
 	// What was done must not be lost from the record because the time ran out.
 	wctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
+	event := ledger.Event{
+		Time: r.now(), State: r.req.State.Name, Attempt: r.req.State.Attempt, Who: r.req.Execution.ARN,
+		What: fmt.Sprintf("%s %s: %s", r.req.Step.Action, r.call.Target.ARN, what), Result: result, Before: r.before, After: r.after, Why: r.why(wctx),
+	}
 	if werr := ledger.Append(wctx, r.store, r.req.Incident.ID, event); werr != nil && err == nil {
 		return incident.Result{}, fault.Wrap(fault.NameOf(werr), werr, "record that %s %s is %s", r.req.Step.Action, r.call.Target.ARN, what)
 	}
@@ -149,6 +149,19 @@ func (r *run) settle(ctx context.Context, err error) (incident.Result, error) {
 		return incident.Result{}, err
 	}
 	return r.done, nil
+}
+
+// why is the reason for the record: a person's words, or the playbook's rule by file and line. Where the ledger does not say, the entry is
+// written without it.
+func (r *run) why(ctx context.Context) string {
+	if r.req.Why != "" || r.req.Mode.Undoes() {
+		return r.req.Why
+	}
+	meta, err := ledger.Load[ledger.Incident](ctx, r.store, ledger.IncidentKey(r.req.Incident.ID))
+	if err != nil || meta.Value.Episode != r.req.Incident.Episode { // the rule of another episode says nothing of this step
+		return ""
+	}
+	return meta.Value.Rule
 }
 
 // ask puts the step before the guard. It tells whether to go on; where not, done says why.
@@ -213,7 +226,7 @@ func (r *run) plan(ctx context.Context, c Containment) error {
 	if err != nil {
 		return err
 	}
-	r.done.Changes = Diff(now, over(now, intent))
+	r.done.Changes = diff(now, over(now, intent))
 	r.note(c, now)
 	return nil
 }

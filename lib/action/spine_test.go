@@ -1,9 +1,11 @@
 package action
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -157,6 +159,7 @@ func (w *world) incident(id string) {
 	w.t.Helper()
 	it := ledger.Item[ledger.Incident]{Key: ledger.IncidentKey(id), Value: ledger.Incident{
 		ID: id, Status: incident.Open, Episode: 1, Band: incident.High, Finding: ledger.Finding{Account: "222222222222", Region: "us-east-1"},
+		Rule: "builtin.yaml:7",
 		Plan: incident.Plan{Contain: []incident.Step{{Action: "shut-door", Target: target}, {Action: "shut-door", Target: target, With: map[string]string{"only": "a"}}}},
 	}}
 	if err := ledger.Save(context.Background(), w.store, &it); err != nil {
@@ -202,15 +205,27 @@ func (w *world) state(want State) {
 
 func TestContainThenReleaseIsFieldEqual(t *testing.T) {
 	w := newWorld(t, &door{state: State{"a": "open", "b": "ajar"}})
-	got := w.must(request(incident.Apply, "INC-A", first), incident.Applied)
+	apply := request(incident.Apply, "INC-A", first)
+	apply.State.Attempt = 2
+	got := w.must(apply, incident.Applied)
 	if !got.Verified || !slices.Equal(got.Changes, []string{"a: open -> shut", "b: ajar -> shut"}) {
 		t.Errorf("result %+v", got)
 	}
-	w.must(request(incident.Undo, "INC-A", second), incident.Restored)
+	undo := request(incident.Undo, "INC-A", second)
+	undo.State.Attempt = 3
+	w.must(undo, incident.Restored)
 	w.state(State{"a": "open", "b": "ajar"})
 	events, err := ledger.Timeline(context.Background(), w.store, "INC-A")
-	if err != nil || len(events) != 2 || events[0].Before["a"] != "open" || events[0].After["a"] != "shut" {
-		t.Errorf("timeline %+v, %v", events, err)
+	if err != nil || len(events) != 2 {
+		t.Fatalf("timeline %+v, %v", events, err)
+	}
+	// Who, what, when, before, after, why.
+	want := ledger.Event{
+		Who: first, What: "shut-door " + target + ": applied", Time: start, State: "ShutDoor", Attempt: 2, Result: &got,
+		Before: State{"a": "open", "b": "ajar"}, After: State{"a": "shut", "b": "shut"}, Why: "builtin.yaml:7",
+	}
+	if diff := cmp.Diff(want, events[0]); diff != "" {
+		t.Errorf("the record (-want +got):\n%s", diff)
 	}
 }
 
@@ -220,6 +235,46 @@ func TestApplyTwiceChangesOnce(t *testing.T) {
 	w.must(request(incident.Apply, "INC-A", first), incident.Already)
 	if w.door.changes != 1 {
 		t.Errorf("%d changes, want 1", w.door.changes)
+	}
+}
+
+// The line in the log is all that is left of a change where the function dies in it.
+func TestEachChangeIsLoggedBeforeItIsMade(t *testing.T) {
+	var log bytes.Buffer
+	was := slog.Default()
+	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
+	t.Cleanup(func() { slog.SetDefault(was) })
+	w := newWorld(t, &door{state: State{"a": "open"}})
+	for _, c := range []struct {
+		mode incident.Mode
+		what string
+		want incident.Outcome
+	}{{incident.Apply, "change", incident.Applied}, {incident.Undo, "restore", incident.Restored}} {
+		log.Reset()
+		said := ""
+		w.door.fail = func(_ int, kind string) error {
+			if kind == "change" {
+				said = log.String()
+			}
+			return nil
+		}
+		w.must(request(c.mode, "INC-A", first), c.want)
+		if want := fmt.Sprintf("msg=%s incident=INC-A action=shut-door target=%s mode=%s\n", c.what, target, c.mode); !strings.Contains(said, want) {
+			t.Errorf("before the change the log says %q, not %q", said, want)
+		}
+	}
+}
+
+// Results travel in the machine's state: what differs in many fields is said in twenty lines.
+func TestAResultIsShort(t *testing.T) {
+	many := State{}
+	for n := range 30 {
+		many[fmt.Sprintf("%02d", n)] = "open"
+	}
+	w := newWorld(t, &door{state: many})
+	got := w.must(request(incident.Apply, "INC-A", first), incident.Applied)
+	if len(got.Changes) != 20 || got.Changes[19] != "and 11 more, see the timeline" {
+		t.Errorf("%d lines: %q", len(got.Changes), got.Changes)
 	}
 }
 
@@ -255,6 +310,27 @@ func TestContainedByOthersIsHeldWithoutChange(t *testing.T) {
 	if w.door.changes != 0 {
 		t.Errorf("%d changes, want 0", w.door.changes)
 	}
+}
+
+// Whoever died in the middle keeps others out for as long as its lease lasts, and no longer.
+func TestALeaseThatRanOutIsTakenOver(t *testing.T) {
+	w := newWorld(t, &door{state: State{"a": "open"}})
+	left := ledger.Item[ledger.Hold]{Key: ledger.HoldKey(target, "shut-door"), Value: ledger.Hold{
+		Resource: target, Action: "shut-door", Phase: ledger.Applying, Before: State{"a": "open"}, Intent: State{"a": "shut"},
+		Holders: map[string]map[string]string{"INC-A": {}}, Lessee: first, Lease: start.Add(time.Second),
+	}}
+	if err := ledger.Save(t.Context(), w.store, &left); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.do(t.Context(), request(incident.Apply, "INC-B", second)); !fault.Is(err, fault.Busy) {
+		t.Fatalf("within the lease: %v, want Busy", err)
+	}
+	left.Value.Lease = start
+	if err := ledger.Save(t.Context(), w.store, &left); err != nil {
+		t.Fatal(err)
+	}
+	w.must(request(incident.Apply, "INC-B", second), incident.Applied)
+	w.state(State{"a": "shut"})
 }
 
 func TestALiveLeaseIsBusy(t *testing.T) {

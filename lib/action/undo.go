@@ -69,7 +69,7 @@ func (r *run) undo(ctx context.Context, c Containment) error {
 		return err
 	}
 	r.before, r.after = now, after
-	r.done.Outcome, r.done.Verified, r.done.Changes = incident.Restored, true, Diff(now, after)
+	r.done.Outcome, r.done.Verified, r.done.Changes = incident.Restored, true, diff(now, after)
 	if len(drift) > 0 {
 		r.done.Reason = "restored by force, although " + words(drift)
 	}
@@ -103,7 +103,7 @@ func (r *run) lookUndo(ctx context.Context, c Containment) error {
 		r.done.Outcome, r.done.Changes, r.done.Reason = incident.Drifted, drift, "nothing would be changed; a person may restore all the same with --force"
 		return nil
 	}
-	r.done.Outcome, r.done.Changes = incident.Planned, Diff(now, r.back(now))
+	r.done.Outcome, r.done.Changes = incident.Planned, diff(now, r.back(now))
 	if len(drift) > 0 {
 		r.done.Reason = "it would be restored by force, although " + words(drift)
 	}
@@ -214,7 +214,7 @@ func (r *run) restore(ctx context.Context, c Containment, now State) (State, err
 			}
 		}
 	}
-	return nil, fault.New(fault.NotVerified, "restored %d times, and each time it differed when read again: %s", rounds, words(Diff(before, now)))
+	return nil, fault.New(fault.NotVerified, "restored %d times, and each time it differed when read again: %s", rounds, words(diff(before, now)))
 }
 
 // same tells whether every field has its value of before again; of parts that are gone drift has told.

@@ -30,8 +30,8 @@ func Acknowledged(ctx context.Context, s ledger.Store, meta ledger.Incident) (Ac
 	return it.Value, it.Exists(), err
 }
 
-// Acknowledge records that a person looks after the incident's episode, with its entry in the timeline. The first one counts: it gives whose it is, and whether
-// that is this one. Errors: Unreadable.
+// Acknowledge records that a person looks after the incident's episode, with its entry in the timeline. The first one counts: it
+// gives whose it is, and whether that is this one. Errors: Unreadable.
 func Acknowledge(ctx context.Context, s ledger.Store, meta ledger.Incident, by Acknowledgement) (Acknowledgement, bool, error) {
 	it := ledger.Item[Acknowledgement]{Key: acknowledgementKey(meta.ID, meta.Episode), Value: by}
 	entry := ledger.Entry(meta.ID, ledger.Event{Time: by.At, State: "Approval", Who: by.By, What: "acknowledged the incident by " + by.Via})

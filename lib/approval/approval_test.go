@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"firebreak/lib/fault"
@@ -742,6 +743,24 @@ func TestKeysAreKept(t *testing.T) {
 	if v.reads != 2 {
 		t.Errorf("read %d times", v.reads)
 	}
+}
+
+// A key that has become known is void everywhere five minutes after it was changed.
+func TestKeysAreReadAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := &vault{secret: `{"id":"1","key":"` + strings.Repeat("k", 64) + `"}`}
+		k := NewKeys(v, "secret", time.Now)
+		for _, c := range []struct {
+			later time.Duration
+			want  string
+		}{{0, "1"}, {5*time.Minute - time.Second, "1"}, {time.Second, "2"}} {
+			time.Sleep(c.later)
+			if r, err := k.Read(t.Context()); err != nil || r.ID != c.want {
+				t.Errorf("%s later the key is %s (%v), not %s", c.later, r.ID, err, c.want)
+			}
+			v.secret = `{"id":"2","key":"` + strings.Repeat("n", 64) + `"}`
+		}
+	})
 }
 
 // A link of a key that is not known is no reason to read the secret at every request.

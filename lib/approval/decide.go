@@ -49,9 +49,9 @@ const (
 // Recorded tells whether the vote counts.
 func (a Answer) Recorded() bool { return a == Counted || a == Carried || a == Ended }
 
-// Decide records a vote, with its entry in the timeline, by one conditional write: of any number at once, each person's first one counts, the first rejection
-// ends it, and what comes after the end does nothing. It gives the approval as it is afterwards. Errors: BadInput where there
-// is no such approval; Unreadable.
+// Decide records a vote, with its entry in the timeline, by one conditional write: of any number at once, each person's first one
+// counts, the first rejection ends it, and what comes after the end does nothing. It gives the approval as it is afterwards.
+// Errors: BadInput where there is no such approval; Unreadable.
 func Decide(ctx context.Context, s ledger.Store, in setting.Installed, v Vote) (Answer, Approval, error) {
 	meta, err := ledger.Load[ledger.Incident](ctx, s, ledger.IncidentKey(v.Incident))
 	if err != nil {

@@ -70,11 +70,11 @@ func (b *Boot) Installation() *setting.Installation {
 
 // Start serves the function. A failed call is logged once, here, and leaves under its fault name.
 func Start[In, Out any](handle func(context.Context, In) (Out, error)) {
-	lambda.Start(Edge(handle))
+	lambda.Start(edge(handle))
 }
 
-// Edge is handle with its input decoded and its error exposed, as Start serves it.
-func Edge[In, Out any](handle func(context.Context, In) (Out, error)) func(context.Context, json.RawMessage) (Out, error) {
+// edge is handle with its input decoded and its error exposed, as Start serves it.
+func edge[In, Out any](handle func(context.Context, In) (Out, error)) func(context.Context, json.RawMessage) (Out, error) {
 	return func(ctx context.Context, raw json.RawMessage) (Out, error) {
 		var in In
 		var out Out

@@ -88,8 +88,8 @@ func (i Invitations) Over(ctx context.Context, meta ledger.Incident, a approval.
 	return i.once(ctx, meta, fmt.Sprintf("ended-%04d", a.Number), Ended(meta, a))
 }
 
-// Watch asks everybody who may to look after an incident, each by a link of their own to say so, and all of them in Slack. round tells one call from the
-// next. Errors: Unreadable.
+// Watch asks everybody who may to look after an incident, each by a link of their own to say so, and all of them in Slack. round
+// tells one call from the next. Errors: Unreadable.
 func (i Invitations) Watch(ctx context.Context, meta ledger.Incident, in setting.Installed, round int, expires time.Time) ([]string, error) {
 	ring, err := i.Keys.Read(ctx)
 	if err != nil {

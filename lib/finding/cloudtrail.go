@@ -95,9 +95,7 @@ func decodeCloudTrail(e event) []reading {
 		return e.refused(false, "not a finding: this %s does nothing that is watched for%s", words(name, 80), only[name])
 	}
 	f.Title = words(by(f.Principal)+" "+did, 256)
-	if len(f.Resources) > 0 {
-		f.About = string(f.Resources[0].Type)
-	}
+	f.aboutTheFirst()
 	for i := range f.Resources {
 		f.Resources[i].Part = Target
 		f.owned(&f.Resources[i], d)

@@ -31,19 +31,17 @@ func (o opening) String() string {
 	return fmt.Sprintf("%s ports %d to %d", o.protocol, o.from, o.to)
 }
 
-// administrativePorts let people in who administrate: SSH, RDP, WinRM and the databases' own.
-var administrativePorts = []int{22, 3389, 5985, 5986, 1433, 3306, 5432, 6379, 9200, 27017}
+// AdministrativePorts let people in who administrate: SSH, RDP, WinRM, SQL Server, MySQL, PostgreSQL, Redis, Elasticsearch, MongoDB.
+// What is called opened by them is closed by them. They are no setting: whoever decodes an event reads none.
+func AdministrativePorts() []int32 {
+	return []int32{22, 3389, 5985, 5986, 1433, 3306, 5432, 6379, 9200, 27017}
+}
 
 func (o opening) administrative() bool {
 	if o.protocol != "-1" && o.protocol != "tcp" {
 		return false
 	}
-	for _, p := range administrativePorts {
-		if o.protocol == "-1" || o.from <= p && p <= o.to {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(AdministrativePorts(), func(p int32) bool { return o.protocol == "-1" || o.from <= int(p) && int(p) <= o.to })
 }
 
 // openings reads the permissions of AuthorizeSecurityGroupIngress (ipPermissions.items, or at top level in the older form) and of

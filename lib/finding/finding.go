@@ -221,28 +221,6 @@ func (f Finding) ARNs() []string {
 	return out
 }
 
-// Own tells whether the finding names one of the roles that Firebreak works with. Such a finding always goes to people. Outside the hub
-// only the names that the templates give are ours: whoever may make a role could hide behind a name that begins like one.
-func (f Finding) Own() bool {
-	own := func(name string) bool {
-		return f.Account == f.Hub && strings.HasPrefix(name, "firebreak-") || slices.Contains(append(RemediationRoles(), "SecurityRemediationRole-Evidence", "firebreak-forwarder"), name)
-	}
-	if f.Ours() || f.Principal.Kind == WhoRole && own(f.Principal.Name) {
-		return true
-	}
-	for _, r := range f.Of(Role) {
-		if own(r.ID) {
-			return true
-		}
-	}
-	return false
-}
-
-// RemediationRoles are the names of the roles that Firebreak takes in the accounts that it looks after.
-func RemediationRoles() []string {
-	return []string{"SecurityRemediationRole-Read", "SecurityRemediationRole-Network", "SecurityRemediationRole-Identity", "SecurityRemediationRole-Data", "SecurityRemediationRole-Destroy"}
-}
-
 // Caller is the session behind an API call.
 type Caller struct {
 	// Issuer is the ARN of the role whose session it is; empty for anybody else.
@@ -251,13 +229,6 @@ type Caller struct {
 	Session string
 	// SourceIdentity was set when the role was taken and cannot be changed by who took it.
 	SourceIdentity string
-}
-
-// Ours tells whether the call was made with one of Firebreak's roles in that account, judging by the issuer alone. Whether the
-// SourceIdentity is an incident is the ledger's to say. Our roles have no path: one of such a name that has is somebody else's.
-func (f Finding) Ours() bool {
-	name, ok := strings.CutPrefix(f.Caller.Issuer, fmt.Sprintf("arn:%s:iam::%s:role/", f.Partition, f.Account))
-	return ok && slices.Contains(RemediationRoles(), name)
 }
 
 // BandOf is the severity band of a GuardDuty score. The bands are GuardDuty's; CRITICAL begins at 9.0.

@@ -166,6 +166,17 @@ func TestSeverityInAnyForm(t *testing.T) {
 	}
 }
 
+// Security Hub's own number, where a finding has no label.
+func TestNormalizedSeverity(t *testing.T) {
+	for n, want := range map[float64]incident.Band{
+		100: incident.Critical, 90: incident.Critical, 89: incident.High, 70: incident.High, 69: incident.Medium, 40: incident.Medium, 39: incident.Low, 1: incident.Low, 0: incident.Info,
+	} {
+		if got := normalized(n); got != want {
+			t.Errorf("%v is %s, want %s", n, got, want)
+		}
+	}
+}
+
 func TestWhatDecidesIsReadStrictly(t *testing.T) {
 	for _, c := range []struct {
 		name  string

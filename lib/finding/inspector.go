@@ -37,9 +37,7 @@ func decodeInspector(e event) []reading {
 		res.Tags = tagsOf(r.at("tags"))
 		f.add(res)
 	}
-	if len(f.Resources) > 0 {
-		f.About = string(f.Resources[0].Type)
-	}
+	f.aboutTheFirst()
 	switch status := d.text("status"); status {
 	case "ACTIVE":
 	case "SUPPRESSED", "CLOSED":

@@ -27,9 +27,7 @@ func decodeMacie(e event) []reading {
 	if key := firstText(d.text("resourcesAffected", "s3Object", "path"), d.text("resourcesAffected", "s3Object", "key")); key != "" {
 		f.add(Resource{Type: Object, ID: words(key, 256), Account: f.Account})
 	}
-	if len(f.Resources) > 0 {
-		f.About = string(f.Resources[0].Type)
-	}
+	f.aboutTheFirst()
 	archived, ok := d.flag("archived")
 	sample, sure := d.flag("sample")
 	f.Archived, f.Sample = archived || !ok, sample || !sure

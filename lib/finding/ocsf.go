@@ -179,9 +179,7 @@ func (f *Finding) ocsfResources(t tree) {
 		for _, r := range append(f.identities(f.Principal), rest...) {
 			f.add(r)
 		}
-		if len(f.Resources) > 0 {
-			f.About = string(f.Resources[0].Type)
-		}
+		f.aboutTheFirst()
 		return
 	}
 	// The second mapping has GuardDuty's action among the evidence, the first flat.

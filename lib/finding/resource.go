@@ -243,6 +243,13 @@ func (f *Finding) arn(sh shape, id string) string {
 	return fmt.Sprintf("arn:%s:%s:%s:%s:%s%s", f.Partition, sh.service, region, account, sh.prefix, id)
 }
 
+// aboutTheFirst makes it a finding about the first resource that it names.
+func (f *Finding) aboutTheFirst() {
+	if len(f.Resources) > 0 {
+		f.About = string(f.Resources[0].Type)
+	}
+}
+
 // add appends the resource unless it is there already; tags and part that are new are kept.
 func (f *Finding) add(r Resource) {
 	if r.ID == "" && r.ARN == "" {

@@ -274,9 +274,7 @@ func (f *Finding) asffResources(t tree, fields asffFields) {
 		for _, r := range append(f.identities(f.Principal), rest...) {
 			f.add(r)
 		}
-		if len(f.Resources) > 0 {
-			f.About = string(f.Resources[0].Type)
-		}
+		f.aboutTheFirst()
 		return
 	}
 	f.guardDutyResources(found, rest, part)

@@ -63,6 +63,26 @@ func TestARaisedBudgetLetsThatManyMoreThrough(t *testing.T) {
 	}
 }
 
+// The hour's set is of what is changed, not of who asks: another incident about the same resource costs nothing.
+func TestTheSameResourceCountsOnce(t *testing.T) {
+	store, set := ledger.NewMemory(), acting()
+	set.Budget, set.Reserve = 1, 0
+	for _, id := range []string{"INC-A", "INC-B"} {
+		q := question(t, store, instance(1), incident.High)
+		_, err := ledger.Update(t.Context(), store, ledger.IncidentKey(id), func(it *ledger.Item[ledger.Incident]) error {
+			it.Value.ID, it.Value.Status, it.Value.Finding.Account, it.Value.Plan.Contain = id, incident.Open, "222222222222", []incident.Step{q.Request.Step}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		q.Request.Incident.ID = id
+		if no, err := Check(t.Context(), store, set, q); no != nil || err != nil {
+			t.Errorf("%s: %v, %v", id, no, err)
+		}
+	}
+}
+
 func TestARaiseThatCannotBeReadRaisesNothing(t *testing.T) {
 	store, set := ledger.NewMemory(), acting()
 	set.Budget, set.Reserve = 0, 0

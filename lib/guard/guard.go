@@ -151,11 +151,11 @@ var made = []string{
 // buckets are those of them that hold evidence and records; account and region follow.
 var buckets = []string{"firebreak-configurations", "firebreak-forensics", "firebreak-records"}
 
-// self refuses Firebreak's own resources. In the hub everything with our name is ours, wherever in the ARN it stands (a log
+// Ours tells whether a resource is Firebreak's own. In the hub everything with our name is, wherever in the ARN it stands (a log
 // group, a version of a function, a parameter), and so is what has no name. In a member account only the names that the templates
 // make there are, and no user is, nor a bucket of any other name than those that hold evidence and records: a wider rule would let an
 // attacker hide behind a name of their choice.
-func self(t incident.Target, hub string) *Refusal {
+func Ours(t incident.Target, hub string) bool {
 	ours := t.Account == hub && slices.Contains(unnamed, t.Service)
 	ours = ours || t.Service == "cloudtrail" && t.Resource == "trail/"+Stem // the organization's, in the management account
 	theirs := t.Service == "iam" && strings.HasPrefix(t.Resource, "user/") || t.Service == "s3"
@@ -164,11 +164,13 @@ func self(t incident.Target, hub string) *Refusal {
 		ours = ours || t.Service == "iam" && t.Resource == "policy/"+Quarantine
 		ours = ours || !theirs && slices.Contains(made, strings.TrimSuffix(name, "-"+t.Region))
 		ours = ours || t.Service == "s3" && slices.Contains(buckets, strings.TrimSuffix(name, "-"+t.Account+"-"+t.Region))
-		for _, r := range append(account.Roles(), account.Evidence) {
-			ours = ours || !theirs && t.Service == "iam" && name == account.RolePrefix+string(r)
-		}
+		ours = ours || !theirs && t.Service == "iam" && account.IsRole(name)
 	}
-	if ours {
+	return ours
+}
+
+func self(t incident.Target, hub string) *Refusal {
+	if Ours(t, hub) {
 		return &Refusal{Self, fmt.Sprintf("%s is part of Firebreak: it is never changed by Firebreak. If it is compromised, a person must act", t.ARN)}
 	}
 	return nil

@@ -3,7 +3,6 @@ package guard
 import (
 	"context"
 	"fmt"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -57,6 +56,15 @@ func TestWhatTheGuardRefuses(t *testing.T) {
 		{"switched off", instance(1), func(g *setting.Guard, _ *Question, _ *ledger.Memory) { g.Mode = setting.Off }, Mode},
 		{"a step that the plan has not", instance(1), func(_ *setting.Guard, q *Question, _ *ledger.Memory) { q.Request.Step.Target = instance(2) }, Unplanned},
 		{"an unknown incident", instance(1), func(_ *setting.Guard, q *Question, _ *ledger.Memory) { q.Request.Incident.ID = "INC-Z" }, Unplanned},
+		{"a finding of another account", instance(1), func(_ *setting.Guard, _ *Question, m *ledger.Memory) {
+			_, err := ledger.Update(t.Context(), m, ledger.IncidentKey("INC-A"), func(it *ledger.Item[ledger.Incident]) error {
+				it.Value.Finding.Account = "333333333333"
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}, Unplanned},
 		{"protected by list", instance(1), func(g *setting.Guard, _ *Question, _ *ledger.Memory) { g.Protected = []string{instance(1)} }, Protected},
 		{"protected by pattern", instance(1), func(g *setting.Guard, _ *Question, _ *ledger.Memory) {
 			g.Protected = []string{"arn:aws:ec2:*:222222222222:instance/*1"}
@@ -114,7 +122,7 @@ func TestHubResourcesAreOurs(t *testing.T) {
 		"arn:aws:dynamodb:us-east-1:111111111111:table/firebreak-ledger", "arn:aws:states:us-east-1:111111111111:stateMachine:firebreak-respond",
 		"arn:aws:s3:::firebreak-evidence-111111111111-us-east-1", "arn:aws:sns:us-east-1:111111111111:firebreak-security",
 	} {
-		q := question(t, store, strings.ReplaceAll(instance(1), "222222222222", "222222222222"), incident.High)
+		q := question(t, store, instance(1), incident.High)
 		target, err := incident.ParseTarget(incident.Step{Action: "isolate-instance", Target: arn}, incident.Ref{Account: "111111111111", Region: "us-east-1"})
 		if err != nil {
 			t.Fatal(err)

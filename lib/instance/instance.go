@@ -50,7 +50,7 @@ func Read(ctx context.Context, api API, t incident.Target) (types.Instance, erro
 			if aws.ToString(in.InstanceId) != id {
 				continue
 			}
-			if Ended(in) {
+			if ended(in) {
 				return in, fmt.Errorf("%s is %s: %w", id, in.State.Name, action.ErrGone)
 			}
 			return in, nil
@@ -59,8 +59,8 @@ func Read(ctx context.Context, api API, t incident.Target) (types.Instance, erro
 	return types.Instance{}, fmt.Errorf("%s: %w", id, action.ErrGone)
 }
 
-// Ended tells whether the instance is terminated or irrevocably on its way there.
-func Ended(in types.Instance) bool {
+// ended tells whether the instance is terminated or irrevocably on its way there.
+func ended(in types.Instance) bool {
 	return in.State != nil && (in.State.Name == types.InstanceStateNameTerminated || in.State.Name == types.InstanceStateNameShuttingDown)
 }
 

@@ -5,7 +5,9 @@ import (
 	"errors"
 )
 
-// Document is a text that is too long for a state: a policy as it was before a change. It stands under its digest.
+// Document is a text that is too long for a state: a policy as it was before a change. It stands under its digest, beside the
+// hold and not with the findings in S3: a policy is small (a bucket's has 20 KB at most, an item 400), and so no action needs a right
+// to the evidence, and an undo has one store that has to be there.
 type Document struct {
 	Text string `json:"text"`
 }

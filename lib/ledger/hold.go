@@ -1,9 +1,6 @@
 package ledger
 
-import (
-	"errors"
-	"time"
-)
+import "time"
 
 // Phase of a hold.
 type Phase string
@@ -59,5 +56,3 @@ func PlaceHold(it *Item[Hold]) {
 	}
 	it.Group, it.Sort = "", ""
 }
-
-func isConflict(err error) bool { return errors.Is(err, ErrConflict) }

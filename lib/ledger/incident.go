@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -119,7 +120,7 @@ func Append(ctx context.Context, s Store, id string, e Event) error {
 			it.SK += fmt.Sprintf("#%d", n)
 		}
 		err := Save(ctx, s, &it)
-		if err == nil || !isConflict(err) || n == 100 {
+		if err == nil || !errors.Is(err, ErrConflict) || n == 100 {
 			return err
 		}
 	}
@@ -162,7 +163,7 @@ func RunNumber(ctx context.Context, s Store, id, cause string) (int, error) {
 		if err = Save(ctx, s, &meta, &it); err == nil {
 			return it.Value.Number, nil
 		}
-		if !isConflict(err) {
+		if !errors.Is(err, ErrConflict) {
 			return 0, err
 		}
 	}

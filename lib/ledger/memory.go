@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sort"
 	"strings"
@@ -44,6 +45,9 @@ func (m *Memory) Get(_ context.Context, k Key) (Record, error) {
 func (m *Memory) Put(_ context.Context, recs ...Record) error {
 	if err := m.fail("put", recs[0].Key); err != nil {
 		return err
+	}
+	if len(recs) > 100 {
+		return fmt.Errorf("a transaction of %d items: DynamoDB takes 100", len(recs))
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

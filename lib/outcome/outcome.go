@@ -60,7 +60,7 @@ func Merge(ctx context.Context, s ledger.Store, ref incident.Ref, ex incident.Ex
 			meta.Value.Outcomes[k] = r
 		}
 		switch left := Left(meta.Value.Plan.Contain, meta.Value.Outcomes); {
-		case !Containing(meta.Value.Plan), meta.Value.Status == incident.Closed:
+		case !containing(meta.Value.Plan), meta.Value.Status == incident.Closed:
 		case len(left) == 0:
 			meta.Value.Status = incident.Contained
 		case meta.Value.Status == incident.Contained:
@@ -117,8 +117,8 @@ func Left(steps []incident.Step, outcomes map[string]incident.Result) []incident
 	return out
 }
 
-// Containing tells whether a plan contains anything; notify alone does not.
-func Containing(p incident.Plan) bool {
+// containing tells whether a plan contains anything; notify alone does not.
+func containing(p incident.Plan) bool {
 	for _, s := range p.Contain {
 		if s.Action != "notify" {
 			return true

@@ -41,7 +41,7 @@ const maxOthers = 5
 func (b *Book) Explain(f finding.Finding, limit int) Explanation {
 	d := b.Decide(f, limit)
 	e := Explanation{Disposition: d.Disposition, Reason: d.Reason, Rule: text(d.Rule), Name: text(d.Name), Held: []string{}, Others: []Other{}}
-	if f.Idle() != "" || f.Own() || f.Doubt != "" {
+	if f.Idle() != "" || own(f) || f.Doubt != "" {
 		e.Held = append(e.Held, "no rule was asked: "+d.Reason)
 		return e
 	}

@@ -210,7 +210,7 @@ func (r *rule) check(n *yaml.Node, known map[string]Use) error {
 	if r.Notify != nil {
 		told := value(n, "notify")
 		checks = append(checks,
-			words(value(told, "audience"), "audience", given(r.Notify.Audience), Audiences()),
+			words(value(told, "audience"), "audience", given(r.Notify.Audience), audiences()),
 			words(value(told, "from"), "severity", given(string(r.Notify.From)), texts(incident.Bands())))
 	}
 	for _, err := range checks {

@@ -5,6 +5,7 @@
 package playbook
 
 import (
+	"cmp"
 	_ "embed"
 	"fmt"
 	"maps"
@@ -13,7 +14,9 @@ import (
 	"time"
 
 	"firebreak/functions"
+	"firebreak/lib/account"
 	"firebreak/lib/finding"
+	"firebreak/lib/guard"
 	"firebreak/lib/incident"
 
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
@@ -89,8 +92,8 @@ type notice struct {
 	From     incident.Band `yaml:"from"`
 }
 
-// Audiences are whom a notice can go to. Who that is for a finding, lib/owner resolves.
-func Audiences() []string {
+// audiences are whom a notice can go to. Who that is for a finding, lib/owner resolves.
+func audiences() []string {
 	return []string{"security", "owner", "data-owner", "bucket-owner", "account-owner"}
 }
 
@@ -183,13 +186,23 @@ type Decision struct {
 	Escalate time.Duration
 }
 
+// own tells whether the finding names one of the roles that Firebreak works with, or is about a call of one: such a finding always goes to people. Where nobody has
+// said which account is the hub, the finding's own is taken for it: then more is told, and less is done.
+func own(f finding.Finding) bool {
+	ours := func(role string) bool {
+		return guard.Ours(incident.Target{Service: "iam", Account: f.Account, Region: f.Region, Resource: "role/" + role}, cmp.Or(f.Hub, f.Account))
+	}
+	return account.IsRoleOf(f.Account, f.Caller.Issuer) || f.Principal.Kind == finding.WhoRole && ours(f.Principal.Name) ||
+		slices.ContainsFunc(f.Of(finding.Role), func(r finding.Resource) bool { return ours(r.ID) })
+}
+
 // Decide gives the decision for a finding. limit is how many steps a plan's contain set may have.
 func (b *Book) Decide(f finding.Finding, limit int) Decision {
 	d := Decision{Disposition: Record, Band: f.Band, Plan: incident.Plan{Contain: []incident.Step{}, Eradicate: []incident.Step{}}}
 	if d.Reason = f.Idle(); d.Reason != "" {
 		return d
 	}
-	if f.Own() {
+	if own(f) {
 		return d.tell(f, "it names a role of Firebreak itself: people look at it, and nothing is done")
 	}
 	if f.Doubt != "" {

@@ -161,6 +161,36 @@ func TestWhoIsToldAndWhenSomebodyElseIs(t *testing.T) {
 	}
 }
 
+// What is found about Firebreak's own roles people look at. Nobody hides behind such a name: in an account that is not the hub's, only
+// the names that the member template gives are ours.
+func TestFindingsAboutOurRolesGoToPeople(t *testing.T) {
+	b := book(t)
+	for _, c := range []struct {
+		role, account, hub string
+		ours               bool
+	}{
+		{"SecurityRemediationRole-Data", "222222222222", "111111111111", true},
+		{"SecurityRemediationRole-Evidence", "444444444444", "111111111111", true},
+		{"SecurityRemediationRole-Dataset", "222222222222", "111111111111", false},
+		{"firebreak-forwarder", "222222222222", "111111111111", true},
+		{"firebreak-notify-us-east-1", "111111111111", "111111111111", true},
+		{"firebreak-notify-us-east-1", "222222222222", "111111111111", false},
+		{"firebreak-notify-us-east-1", "222222222222", "", true}, // whose account it is, nobody has said
+		{"clinic-admin", "222222222222", "111111111111", false},
+	} {
+		fs, err := finding.Decode(event(t, "guardduty-misused-role-session"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := fs[0]
+		f.Account, f.Hub, f.Principal.Name = c.account, c.hub, c.role
+		f.Resources = nil
+		if told := strings.Contains(b.Decide(f, 25).Reason, "a role of Firebreak itself"); told != c.ours {
+			t.Errorf("%s of %s, the hub is %q: ours is %v", c.role, c.account, c.hub, told)
+		}
+	}
+}
+
 func TestConditionsOfAnInstallationsOwnPlaybook(t *testing.T) {
 	f := plain("Trojan:EC2/DropPoint", "Instance", "HIGH", "-")
 	f.Unit, f.Resources[0].Tags, f.Resources[0].Part = "ou-clinic", map[string]string{"environment": "production-eu"}, finding.Actor

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"firebreak/lib/fault"
@@ -77,6 +78,22 @@ func TestReadKeepsForAMinute(t *testing.T) {
 	if api.calls != 1 {
 		t.Errorf("SSM was read %d times, want once", api.calls)
 	}
+}
+
+func TestAMinuteLaterItIsReadAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := &fakeSSM{values: good}
+		inst := NewInstallation(api, "/firebreak")
+		for _, c := range []struct {
+			later time.Duration
+			calls int
+		}{{0, 1}, {59 * time.Second, 1}, {time.Second, 2}} {
+			time.Sleep(c.later)
+			if _, err := inst.Read(t.Context()); err != nil || api.calls != c.calls {
+				t.Errorf("%s later SSM was read %d times in all (%v), not %d", c.later, api.calls, err, c.calls)
+			}
+		}
+	})
 }
 
 func TestWhatCannotBeReadStopsActing(t *testing.T) {

@@ -37,7 +37,7 @@ const approversHelp = `Who may decide, and how each of them is reached.
                        confirmed here, only somebody signed in to AWS can end the subscription again; a link that a mail
                        scanner follows cannot.
   rotate               sign links with a new key from now on; links that are out stay good until they expire
-      --leaked         the key has become known: every link and sign-in is void at once, within five minutes everywhere. Who has to
+      --leaked         the key has become known: every link and sign-in is void, within five minutes everywhere. Who has to
                        decide gets a new link with the reminder; Slack and the command line go on
   remove ID            take a person off the list: their links, their sessions and their approvals count no more
 

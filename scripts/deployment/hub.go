@@ -34,104 +34,127 @@ set, writes the settings of a new installation (mode plan), and sends a sample f
 
 What is not given stays as it is in the installed stack.`
 
-// hub deploys the security account.
-func (s *session) hub(ctx context.Context, args []string) error {
+// hubOptions are what a call of hub says.
+type hubOptions struct {
+	members, regions, organization, forensic, standby string
+
+	drill bool
+	// given are the stack's parameters that it names.
+	given map[string]string
+}
+
+// hubOptions reads and checks them. Nothing is asked of AWS.
+func (s *session) hubOptions(args []string) (hubOptions, error) {
+	o := hubOptions{given: map[string]string{}}
 	flags := s.options("hub", hubAbout)
-	members := flags.String("members", "", "`accounts` that are watched and acted in, as ID or ID=name, separated by commas")
-	regions := flags.String("regions", "", "`regions` that are acted in, separated by commas (default: this one)")
-	organization := flags.String("organization", "", "`id` of the organization whose accounts may send findings (o-…)")
+	flags.StringVar(&o.members, "members", "", "`accounts` that are watched and acted in, as ID or ID=name, separated by commas")
+	flags.StringVar(&o.regions, "regions", "", "`regions` that are acted in, separated by commas (default: this one)")
+	flags.StringVar(&o.organization, "organization", "", "`id` of the organization whose accounts may send findings (o-…)")
 	approvers := flags.String("approvers", "", "`file` with the people who may decide: a JSON list of id, name, email, severities, accounts, principals")
 	arch := flags.String("arch", "", "`architecture` that was built: arm64 (the default of a new installation) or x86_64")
-	forensic := flags.String("forensic-account", "", "`id` of the account that evidence is copied to before anything is terminated")
+	flags.StringVar(&o.forensic, "forensic-account", "", "`id` of the account that evidence is copied to before anything is terminated")
 	trusted := flags.String("trusted", "", "`whom` resources may be shared with besides these accounts: account ids, an organization (o-…), canonical user ids, separated by commas; none for nobody")
-	standby := flags.String("standby-of", "", "make this a stand-by: the `region` of the hub that responds")
-	drill := flags.Bool("drill", true, "verify afterwards that a sample finding comes through and is recorded, for up to ten minutes")
+	flags.StringVar(&o.standby, "standby-of", "", "make this a stand-by: the `region` of the hub that responds")
+	flags.BoolVar(&o.drill, "drill", true, "verify afterwards that a sample finding comes through and is recorded, for up to ten minutes")
 	var set assignments
 	flags.Var(&set, "set", "another parameter of cloudformation/root.yaml as `Name=value`; may be given again")
 	if err := parse(flags, args); err != nil {
-		return err
+		return o, err
 	}
-	given := map[string]string{}
-	maps.Copy(given, set)
-	if *arch != "" {
-		given["Architecture"] = *arch
+	if err := memberList("--members", o.members); err != nil {
+		return o, err
 	}
-	if *organization != "" {
-		given["OrganizationId"] = *organization
+	if o.forensic != "" && !accountID.MatchString(o.forensic) {
+		return o, fmt.Errorf("--forensic-account: %q is not an account id of 12 digits", o.forensic)
+	}
+	if o.standby != "" && !regionName.MatchString(o.standby) {
+		return o, fmt.Errorf("--standby-of: %q is not a region", o.standby)
+	}
+	if o.regions != "" && o.members == "" {
+		return o, errors.New("--regions needs --members: it says where to act in them")
+	}
+	if err := errors.Join(regionList(o.regions), architectureName(*arch)); err != nil {
+		return o, err
+	}
+	if o.organization != "" && !organizationID.MatchString(o.organization) {
+		return o, fmt.Errorf("--organization: %q is not an id of an organization (o-…)", o.organization)
+	}
+	maps.Copy(o.given, set)
+	for name, value := range map[string]string{"Architecture": *arch, "OrganizationId": o.organization, "ForensicAccount": o.forensic} {
+		if value != "" {
+			o.given[name] = value
+		}
 	}
 	if *approvers != "" {
 		list, err := approverList(*approvers)
 		if err != nil {
-			return err
+			return o, err
 		}
-		given["Approvers"] = list
+		o.given["Approvers"] = list
 	}
 	if *trusted != "" {
 		list, err := trustedList(*trusted)
 		if err != nil {
-			return err
+			return o, err
 		}
-		maps.Copy(given, list)
+		maps.Copy(o.given, list)
 	}
-	if err := memberList("--members", *members); err != nil {
-		return err
-	}
-	if *forensic != "" && !accountID.MatchString(*forensic) {
-		return fmt.Errorf("--forensic-account: %q is not an account id of 12 digits", *forensic)
-	}
-	if *standby != "" && !regionName.MatchString(*standby) {
-		return fmt.Errorf("--standby-of: %q is not a region", *standby)
-	}
-	if *regions != "" && *members == "" {
-		return errors.New("--regions needs --members: it says where to act in them")
-	}
-	if err := errors.Join(regionList(*regions), architectureName(*arch)); err != nil {
-		return err
-	}
-	if *organization != "" && !organizationID.MatchString(*organization) {
-		return fmt.Errorf("--organization: %q is not an id of an organization (o-…)", *organization)
-	}
-	if err := s.identify(ctx); err != nil {
-		return err
-	}
-	if *members != "" {
-		given["Members"], given["Accounts"] = memberParameters(*members, *regions, s.cfg.Region)
-	}
+	return o, nil
+}
 
-	stack := &stack{session: s, api: cloudformation.NewFromConfig(s.cfg), name: hubStack}
-	installed, err := stack.find(ctx)
-	if err != nil {
-		return err
-	}
-	found := s.observer().checks(ctx, s, *organization, hubRoles)
-	if installed == nil {
-		found = append(found, earlier(ctx, s.cfg.Region, dynamodb.NewFromConfig(s.cfg)), stack.belongs(ctx))
-	}
-	if err := s.survey(found); err != nil {
-		return err
-	}
-	if *forensic != "" {
-		given["ForensicAccount"] = *forensic
+// parameters gives the stack's parameters: those that the options name, and what follows from them for a hub in that region.
+func (o hubOptions) parameters(region string, installed *installation) (map[string]string, error) {
+	given := maps.Clone(o.given)
+	if o.members != "" {
+		given["Members"], given["Accounts"] = memberParameters(o.members, o.regions, region)
 	}
 	// Copies that are complete are told by the forensic account itself.
 	if was, now := installed.parameter("Members"), or(given["Members"], installed.parameter("Members")); now != "" {
-		if id := or(*forensic, installed.parameter("ForensicAccount")); id != "" && !slices.Contains(strings.Split(now, ","), id) {
+		if id := or(o.forensic, installed.parameter("ForensicAccount")); id != "" && !slices.Contains(strings.Split(now, ","), id) {
 			now += "," + id
 		}
 		if now != was {
 			given["Members"] = now
 		}
 	}
-	if *standby != "" {
-		if *standby == s.cfg.Region {
-			return errors.New("--standby-of names this very region: a stand-by is in another one")
+	if o.standby != "" {
+		if o.standby == region {
+			return nil, errors.New("--standby-of names this very region: a stand-by is in another one")
 		}
-		given["StandbyRegion"] = *standby
+		given["StandbyRegion"] = o.standby
 		if installed == nil {
 			given["Active"] = "no"
 		}
 	}
-	if given["ExternalId"], err = s.sharedID(ctx, *standby); err != nil {
+	return given, nil
+}
+
+// hub deploys the security account.
+func (s *session) hub(ctx context.Context, args []string) error {
+	o, err := s.hubOptions(args)
+	if err != nil {
+		return err
+	}
+	if err := s.identify(ctx); err != nil {
+		return err
+	}
+	stack := &stack{session: s, api: cloudformation.NewFromConfig(s.cfg), name: hubStack}
+	installed, err := stack.find(ctx)
+	if err != nil {
+		return err
+	}
+	given, err := o.parameters(s.cfg.Region, installed)
+	if err != nil {
+		return err
+	}
+	found := s.observer().checks(ctx, s, o.organization, hubRoles)
+	if installed == nil {
+		found = append(found, earlier(ctx, s.cfg.Region, dynamodb.NewFromConfig(s.cfg)), stack.belongs(ctx))
+	}
+	if err := s.survey(found); err != nil {
+		return err
+	}
+	if given["ExternalId"], err = s.sharedID(ctx, o.standby); err != nil {
 		return err
 	}
 	store := &artifacts{session: s, api: s.s3()}
@@ -149,7 +172,7 @@ func (s *session) hub(ctx context.Context, args []string) error {
 	}
 	responds := or(given["Active"], or(installed.parameter("Active"), "yes")) == "yes"
 	if s.plan {
-		s.outlook(installed == nil, *drill && responds)
+		s.outlook(installed == nil, o.drill && responds)
 		return nil
 	}
 	outputs, err := stack.outputs(ctx)
@@ -159,17 +182,22 @@ func (s *session) hub(ctx context.Context, args []string) error {
 	if err := s.firstSettings(ctx, ledger.NewDynamo(dynamodb.NewFromConfig(s.cfg), outputs["TableName"])); err != nil {
 		return err
 	}
-	if *drill && responds {
+	if o.drill && responds {
 		err = s.verify(ctx, outputs["MachineArn"], 10*time.Minute)
 	}
 	if installed == nil && err == nil {
-		s.say("done. Next, with each member account's credentials, in each region that it uses:")
-		fmt.Fprintf(s.log, "          FIREBREAK_EXTERNAL_ID=… scripts/deploy member --hub-account %s --hub-region %s --home-region %s\n"+
-			"          where scripts/deploy external-id, with the hub's credentials, prints the external id (an organization: scripts/deploy stack-sets);\n"+
-			"          scripts/firebreak approvers add …, and subscribe the team to %s;\n"+
-			"          scripts/firebreak incidents shows what Firebreak would have done; scripts/firebreak mode act, once that looks right\n", s.account, s.cfg.Region, s.cfg.Region, outputs["TopicArn"])
+		s.next(outputs["TopicArn"])
 	}
 	return errors.Join(err, s.report(outputs))
+}
+
+// next says what is to be done after a first installation.
+func (s *session) next(topic string) {
+	s.say("done. Next, with each member account's credentials, in each region that it uses:")
+	fmt.Fprintf(s.log, "          FIREBREAK_EXTERNAL_ID=… scripts/deploy member --hub-account %s --hub-region %s --home-region %s\n"+
+		"          where scripts/deploy external-id, with the hub's credentials, prints the external id (an organization: scripts/deploy stack-sets);\n"+
+		"          scripts/firebreak approvers add …, and subscribe the team to %s;\n"+
+		"          scripts/firebreak incidents shows what Firebreak would have done; scripts/firebreak mode act, once that looks right\n", s.account, s.cfg.Region, s.cfg.Region, topic)
 }
 
 // outlook says what a deployment does besides its change set.

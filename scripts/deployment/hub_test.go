@@ -78,6 +78,34 @@ func TestWrongInputIsNamed(t *testing.T) {
 	}
 }
 
+// The forensic account tells of the copies that it has, so it is listened to; a stand-by sleeps until somebody switches to it.
+func TestOptionsHaveConsequences(t *testing.T) {
+	s := &session{log: io.Discard}
+	for args, want := range map[string]map[string]string{
+		"--members 222222222222 --forensic-account 444444444444": {"Members": "222222222222,444444444444", "ForensicAccount": "444444444444"},
+		"--standby-of eu-west-1":                                 {"StandbyRegion": "eu-west-1", "Active": "no"},
+		"--organization o-abcdefghij":                            {"OrganizationId": "o-abcdefghij", "Active": ""},
+	} {
+		o, err := s.hubOptions(strings.Fields(args))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := o.parameters("us-east-1", nil)
+		for name, value := range want {
+			if err != nil || got[name] != value {
+				t.Errorf("hub %s: %s is %q (%v), not %q", args, name, got[name], err, value)
+			}
+		}
+	}
+	o, err := s.hubOptions([]string{"--standby-of", "us-east-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.parameters("us-east-1", nil); err == nil || !strings.Contains(err.Error(), "this very region") {
+		t.Errorf("a stand-by of its own region: %v", err)
+	}
+}
+
 func TestANewInstallationPlansAndAnOldOneKeepsItsMode(t *testing.T) {
 	store := ledger.NewMemory()
 	s := &session{log: io.Discard, begun: time.Now(), caller: "arn:aws:iam::111111111111:user/operator"}

@@ -1,6 +1,6 @@
-// Command scaffold writes the frame of a new action, one that contains or one that destroys after approval: its folder, its state in both machines, its blocks in the
-// templates, its row in the README. No Go file that is there already is changed. What is there already stays as it is, so that
-// a second run only adds what is missing.
+// Command scaffold writes the frame of a new action, one that contains or one that destroys after approval: its folder, its state
+// in both machines, its blocks in the templates, its row in the README. No Go file that is there already is changed. What is there
+// already stays as it is, so that a second run only adds what is missing.
 package main
 
 import (

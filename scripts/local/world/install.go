@@ -86,7 +86,8 @@ func (h *Hub) Settings(ctx context.Context, change func(*setting.Guard)) (restor
 	}, nil
 }
 
-// Install does all of it, with two approvers whose links decide everything: build, hub, member, inbox, mode act. say hears each step before it begins; w what the commands print.
+// Install does all of it, with two approvers whose links decide everything: build, hub, member, inbox, mode act. say hears each
+// step before it begins; w what the commands print.
 func (p *Platform) Install(ctx context.Context, w io.Writer, say func(step string)) error {
 	for _, s := range []struct {
 		step string
