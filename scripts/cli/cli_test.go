@@ -30,6 +30,7 @@ import (
 	sfntypes "github.com/aws/aws-sdk-go-v2/service/sfn/types"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	gocmp "github.com/google/go-cmp/cmp"
 )
 
 const (
@@ -327,6 +328,8 @@ func TestWrongInputIsAnsweredWithTheWayOut(t *testing.T) {
 		{[]string{"mode", "on"}, 2, "act, plan or off"},
 		{[]string{"mode", "act", "off"}, 2, "one mode at a time"},
 		{[]string{"mode"}, 1, "scripts/firebreak mode act|plan|off"},
+		{[]string{"limits", "budgte=30"}, 2, "one of budget, reserve, shared, steps, releasedHours"},
+		{[]string{"limits", "budget=many"}, 2, "NAME=N"},
 		{[]string{"protect", "clinic-exports"}, 2, "not an ARN"},
 		{[]string{"unprotect"}, 2, "ARN is missing"},
 		{[]string{"plan"}, 2, "FILE is missing"},
@@ -510,6 +513,27 @@ func TestShowSaysEverythingButSecrets(t *testing.T) {
 	w.has("1 of 2 approvals")
 	w.has("HELD")
 	w.has("FAILED: Denied, see the dead letter")
+}
+
+// How much is done before a person is asked is a setting, and one that makes no sense is refused.
+func TestLimits(t *testing.T) {
+	w := newWorld(t)
+	if code := w.run("limits", "budget=30", "shared=8"); code != 0 {
+		t.Fatal(w.err.String())
+	}
+	w.has("budget         30\nreserve        5\nshared         8\nsteps          25\nreleasedHours  24\n")
+	want := setting.Defaults()
+	want.Budget, want.Shared, want.By, want.At = 30, 8, "arn:aws:iam::111111111111:user/alice", now
+	if got, err := setting.ReadGuard(t.Context(), w.store); err != nil || !gocmp.Equal(got, want) {
+		t.Errorf("%v, %s", err, gocmp.Diff(want, got))
+	}
+	if code := w.run("limits", "reserve=31"); code != 1 || !strings.Contains(w.err.String(), "the reserve must lie between 0 and the budget") {
+		t.Errorf("exit code %d: %s", code, w.err.String())
+	}
+	var got setting.Guard
+	if w.run("limits", "--json"); json.Unmarshal(w.out.Bytes(), &got) != nil || !gocmp.Equal(got, want) {
+		t.Errorf("%s", w.out.String())
+	}
 }
 
 func TestModeAndProtection(t *testing.T) {

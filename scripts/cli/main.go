@@ -39,6 +39,7 @@ func verbs() []verb {
 		{"mode", "[act|plan|off]", "show or set whether Firebreak acts, only plans, or is switched off", modeHelp, mode},
 		{"protect", "[ARN]", "never change what this ARN or pattern names without a person; without ARN: the list", protectHelp, protect},
 		{"unprotect", "ARN", "take an ARN or pattern off the protected list", unprotectHelp, unprotect},
+		{"limits", "[NAME=N …]", "show or set how much is done before a person is asked: budget, reserve, shared, steps, releasedHours", limitsHelp, limits},
 		{"budget", "[ACCOUNT ACTION]", "what waits because too much was changed in an hour; --raise N lets more through and starts it", budgetHelp, budget},
 		{"dead-letters", "", "what failed and waits, in words; takes nothing out of the queues", deadLettersHelp, deadLetters},
 		{"redrive", "ID|--queue NAME|--all", "start again what failed", redriveHelp, redrive},
