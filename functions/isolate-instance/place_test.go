@@ -419,6 +419,26 @@ func TestWhatCannotStandByIsDetached(t *testing.T) {
 	}
 }
 
+// What was done instead of standby is known as ours, also where the run that did it came to nothing: undo puts it back all the same.
+func TestDetachedByARunThatFailed(t *testing.T) {
+	w := newWorld(t)
+	w.fleet.in()
+	w.fleet.state = "Pending:Wait"
+	w.fleet.denied["DeregisterTargets"] = true
+	if _, err := w.do(incident.Apply); !fault.Is(err, fault.Denied) || w.fleet.state != "" {
+		t.Fatalf("%v, state %q", err, w.fleet.state)
+	}
+	w.fleet.denied["DeregisterTargets"] = false
+	got, err := w.do(incident.Apply)
+	w.must(err)
+	if got.Outcome != incident.Applied || len(w.hold().Foreign) > 0 {
+		t.Errorf("%+v, foreign %v", got, w.hold().Foreign)
+	}
+	if got, err := w.do(incident.Undo); err != nil || got.Outcome != incident.Restored || w.fleet.state != "InService" {
+		t.Errorf("undo: %+v, %v, state %q", got, err, w.fleet.state)
+	}
+}
+
 func TestAnInstanceThatIsBeingEndedIsSaid(t *testing.T) {
 	w := newWorld(t)
 	w.fleet.in()

@@ -121,6 +121,9 @@ func (i isolation) standby(ctx context.Context, c action.Call, api scalingChange
 	if instance.Code(err) != "ValidationError" {
 		return fmt.Errorf("put %s into standby in Auto Scaling group %s: %w", ids[0], s.group, err)
 	}
+	if err := c.Instead(ctx, action.State{"scaling": noScaling}); err != nil {
+		return err
+	}
 	_, again := api.DetachInstances(ctx, &autoscaling.DetachInstancesInput{AutoScalingGroupName: &s.group, InstanceIds: ids, ShouldDecrementDesiredCapacity: &s.spare})
 	if again != nil {
 		return fmt.Errorf("standby in Auto Scaling group %s is not possible (%w), nor is detaching %s: %w", s.group, err, ids[0], again)
