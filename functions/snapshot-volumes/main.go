@@ -108,7 +108,7 @@ func (s snapshots) Observe(ctx context.Context, c action.Call) (action.State, er
 		}
 		for _, snap := range page.Snapshots {
 			f, at := field(aws.ToString(snap.VolumeId)), aws.ToTime(snap.StartTime)
-			if _, ours := state[f]; !ours || at.Before(since(c)) || at.Before(begun[f]) {
+			if _, ours := state[f]; !ours || at.Before(instance.Since(c)) || at.Before(begun[f]) {
 				continue
 			}
 			if snap.State == types.SnapshotStatePending || snap.State == types.SnapshotStateCompleted {
@@ -117,15 +117,6 @@ func (s snapshots) Observe(ctx context.Context, c action.Call) (action.State, er
 		}
 	}
 	return state, nil
-}
-
-// since is from when on a snapshot counts: the finding was seen, which cannot be later than this execution began. Whole
-// seconds, so that a start time which is given in them does not seem earlier.
-func since(c action.Call) time.Time {
-	if seen := c.Incident.Seen; !seen.IsZero() && seen.Before(c.Since) {
-		return seen.Truncate(time.Second)
-	}
-	return c.Since.Truncate(time.Second)
 }
 
 // Contained: each volume has its snapshot. An instance without EBS volumes has nothing to keep.

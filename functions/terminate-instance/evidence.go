@@ -51,8 +51,8 @@ func manifest(identity action.State) (kept map[string]string, volumes []string) 
 	return kept, volumes
 }
 
-// Evidence reads the snapshots themselves: each must be this account's, of its volume, tagged as evidence, and completed; and where
-// there is a forensic account, a copy of it must be locked there.
+// Evidence reads the snapshots themselves: each must be this account's, of its volume, tagged as evidence, begun after the
+// finding was seen, and completed; and where there is a forensic account, a copy of it must be locked there.
 func (t termination) Evidence(ctx context.Context, c action.Call, identity action.State) (string, error) {
 	kept, volumes := manifest(identity)
 	if len(volumes) == 0 {
@@ -89,6 +89,9 @@ func (t termination) Evidence(ctx context.Context, c action.Call, identity actio
 			return "", fault.New(fault.NotVerified, "%s is a snapshot of %s, not of %s", kept[v], aws.ToString(s.VolumeId), v)
 		case !slices.ContainsFunc(s.Tags, func(t types.Tag) bool { return aws.ToString(t.Key) == instance.IncidentTag }):
 			return "", fault.New(fault.NotVerified, "%s, the snapshot of %s, has lost its tag %s", kept[v], v, instance.IncidentTag)
+		case !c.Incident.Seen.IsZero() && aws.ToTime(s.StartTime).Before(instance.Since(c)):
+			// The record is the resource's: it may be an earlier incident's, whose snapshot shows nothing of what happened since.
+			return "", fault.New(fault.NotVerified, "%s, the snapshot of %s, was begun before the finding was seen: redrive snapshot-volumes", kept[v], v)
 		case s.State == types.SnapshotStatePending:
 			pending = append(pending, strings.TrimSpace(kept[v]+" "+aws.ToString(s.Progress)))
 		case s.State != types.SnapshotStateCompleted:

@@ -44,6 +44,9 @@ const (
 	finding  = "16afba5c5c43e07c9e3e5e2e544e95df"
 )
 
+// seen is when the finding was seen.
+var seen = time.Now().Add(-time.Minute)
+
 // guardDuty answers with its findings.
 type guardDuty struct {
 	findings []gd.Finding
@@ -124,7 +127,7 @@ func step() incident.Step { return incident.Step{Action: "terminate-instance", T
 func (w *world) do(m incident.Mode) (incident.Result, error) {
 	return w.run(w.t.Context(), incident.Request{
 		Mode: m, Step: step(), Approval: 1,
-		Incident:  incident.Ref{ID: id, Episode: 1, Severity: incident.Critical, Account: "222222222222", Region: "us-east-1"},
+		Incident:  incident.Ref{ID: id, Episode: 1, Severity: incident.Critical, Account: "222222222222", Region: "us-east-1", Seen: seen},
 		Execution: incident.Execution{ARN: "arn:aws:states:us-east-1:111111111111:execution:firebreak-respond:one", Start: time.Now()},
 		State:     incident.State{Name: "TerminateInstance"},
 	})
@@ -244,6 +247,9 @@ func TestEvidence(t *testing.T) {
 		{"deleted", "does not exist any more", func(w *world) { w.ec2.DropSnapshot(snap1) }},
 		{"of another volume", "is a snapshot of vol-9", func(w *world) { w.ec2.Snapshots()[0].VolumeId = aws.String("vol-9") }},
 		{"untagged", "has lost its tag", func(w *world) { w.ec2.Snapshots()[0].Tags = nil }},
+		{"of an earlier incident", "was begun before the finding was seen", func(w *world) {
+			w.ec2.Snapshots()[1].StartTime = aws.Time(seen.Add(-24 * time.Hour))
+		}},
 		{"not on record", "no snapshot of " + vol1 + " is on record", func(w *world) {
 			_, err := ledger.Update(w.t.Context(), w.store, ledger.HoldKey(target, "snapshot-volumes"), func(it *ledger.Item[ledger.Hold]) error {
 				it.Value.After = nil

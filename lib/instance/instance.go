@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"firebreak/lib/action"
 	"firebreak/lib/fault"
@@ -74,6 +75,15 @@ func Volumes(in types.Instance) []string {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// Since is from when on a snapshot counts: the finding was seen, which cannot be later than this execution began. Whole
+// seconds, so that a start time which is given in them does not seem earlier.
+func Since(c action.Call) time.Time {
+	if seen := c.Incident.Seen; !seen.IsZero() && seen.Before(c.Since) {
+		return seen.Truncate(time.Second)
+	}
+	return c.Since.Truncate(time.Second)
 }
 
 // ARN names a resource in the account and region of t, for instance ARN(t, "volume", "vol-…"). Snapshots and images carry no
