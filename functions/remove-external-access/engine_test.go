@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -188,6 +189,13 @@ func TestAKeyOnTheEngineAsks(t *testing.T) {
 	got := w.Must(w.Request(incident.Apply, first, *key.KeyMetadata.Arn, whom(them)))
 	if got.Outcome != incident.Refused || !strings.Contains(got.Reason, "aws kms put-key-policy") {
 		t.Errorf("a key: %s (%s)", got.Outcome, got.Reason)
+	}
+	actiontest.Must(kms.NewFromConfig(e.Owner).CreateGrant(t.Context(), &kms.CreateGrantInput{
+		KeyId: key.KeyMetadata.Arn, GranteePrincipal: aws.String(partners), Operations: []kmstypes.GrantOperation{kmstypes.GrantOperationDecrypt},
+	}))(t)
+	got = w.Must(w.Request(incident.Apply, second, *key.KeyMetadata.Arn, whom(partners)))
+	if got.Outcome != incident.Refused || !strings.Contains(got.Reason, "aws kms revoke-grant") {
+		t.Errorf("a grant: %s (%s)", got.Outcome, got.Reason)
 	}
 }
 

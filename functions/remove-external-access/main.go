@@ -8,11 +8,12 @@
 // Nobody is locked out: what names the resource's own account, or anybody whom the installation trusts (its own accounts, and the
 // setting trusted), stays. Keys, secrets, functions and roles are never changed: people get the exact edit, ready to be made. So
 // they do where a statement lets everybody in, or a whole account, and the finding names somebody of them, or an organization that is not
-// trusted, and where it is a bucket's ACL that lets somebody in.
+// trusted, and where it is a bucket's ACL or a grant of a key that lets somebody in.
 package main
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -49,6 +50,7 @@ type reads interface {
 	DescribeSnapshotAttribute(context.Context, *ec2.DescribeSnapshotAttributeInput, ...func(*ec2.Options)) (*ec2.DescribeSnapshotAttributeOutput, error)
 	DescribeImageAttribute(context.Context, *ec2.DescribeImageAttributeInput, ...func(*ec2.Options)) (*ec2.DescribeImageAttributeOutput, error)
 	GetKeyPolicy(context.Context, *kms.GetKeyPolicyInput, ...func(*kms.Options)) (*kms.GetKeyPolicyOutput, error)
+	ListGrants(context.Context, *kms.ListGrantsInput, ...func(*kms.Options)) (*kms.ListGrantsOutput, error)
 	GetResourcePolicy(context.Context, *secretsmanager.GetResourcePolicyInput, ...func(*secretsmanager.Options)) (*secretsmanager.GetResourcePolicyOutput, error)
 }
 
@@ -114,6 +116,12 @@ func (r removal) Intent(c action.Call, now action.State) (action.State, error) {
 		return intent, nil
 	}
 	switch {
+	case len(v.listed) > 0 && c.Target.Service == "kms":
+		text := fmt.Sprintf("%s lets %s in by grants, which are no policy: %s", c.Target.ARN, whom, strings.Join(v.listed, "; "))
+		if len(v.edit.out) > 0 {
+			text += ". And " + v.prepared(c)
+		}
+		return nil, action.Refuse("%s", text)
 	case len(v.listed) > 0:
 		return nil, action.Refuse("%s lets %s in by its ACL, which is no policy: %s. Take that out, best by giving up ACLs altogether. With: aws s3api put-bucket-ownership-controls --bucket %s --ownership-controls Rules=[{ObjectOwnership=BucketOwnerEnforced}]", c.Target.ARN, whom, strings.Join(v.listed, "; "), c.Target.Resource)
 	case len(v.edit.open) > 0:

@@ -11,6 +11,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -28,6 +29,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	iamtypes "github.com/aws/aws-sdk-go-v2/service/iam/types"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
+	kmstypes "github.com/aws/aws-sdk-go-v2/service/kms/types"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
@@ -76,6 +78,7 @@ type fake struct {
 	doc    string
 	shared []string
 	acl    []s3types.Grant
+	grants []kmstypes.GrantListEntry
 	block  bool // the public access block ignores what the ACL gives everybody
 	tags   map[string]string
 }
@@ -278,6 +281,19 @@ func (f *fake) GetKeyPolicy(context.Context, *kms.GetKeyPolicyInput, ...func(*km
 	return &kms.GetKeyPolicyOutput{Policy: &f.doc}, f.look("GetKeyPolicy", "kms:GetKeyPolicy", "NotFoundException")
 }
 
+// ListGrants has an empty page before each grant.
+func (f *fake) ListGrants(_ context.Context, in *kms.ListGrantsInput, _ ...func(*kms.Options)) (*kms.ListGrantsOutput, error) {
+	out := &kms.ListGrantsOutput{}
+	at, _ := strconv.Atoi(aws.ToString(in.Marker))
+	if at < 2*len(f.grants) {
+		out.Truncated, out.NextMarker = true, aws.String(strconv.Itoa(at+1))
+		if at%2 == 1 {
+			out.Grants = f.grants[at/2 : at/2+1]
+		}
+	}
+	return out, f.look("ListGrants", "kms:ListGrants", "NotFoundException")
+}
+
 func (f *fake) GetResourcePolicy(context.Context, *secretsmanager.GetResourcePolicyInput, ...func(*secretsmanager.Options)) (*secretsmanager.GetResourcePolicyOutput, error) {
 	return &secretsmanager.GetResourcePolicyOutput{ResourcePolicy: &f.doc}, f.look("GetResourcePolicy", "secretsmanager:GetResourcePolicy", "ResourceNotFoundException")
 }
@@ -330,6 +346,18 @@ var own = allow("Owner", `{"AWS":"arn:aws:iam::222222222222:root"}`)
 // everybodyOf is a statement for everybody whom a condition takes.
 func everybodyOf(key, value string) string {
 	return fmt.Sprintf(`{"Sid":"Of","Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"*","Condition":{"StringLike":{%q:%q}}}`, key, value)
+}
+
+// grantTo has the key granted to somebody.
+func grantTo(to string) func(*fake) {
+	return func(f *fake) {
+		f.grants = []kmstypes.GrantListEntry{
+			{GrantId: aws.String("1"), GranteePrincipal: aws.String("arn:aws:iam::222222222222:role/app"), Operations: []kmstypes.GrantOperation{kmstypes.GrantOperationDecrypt}},
+			{
+				GrantId: aws.String("0c237476b39f8bc44e45212e08498fbe3151305030726c0590dd8d3e9f3d6a60"), GranteePrincipal: &to, Operations: []kmstypes.GrantOperation{kmstypes.GrantOperationDecrypt},
+			},
+		}
+	}
 }
 
 func tagged(f *fake) { f.tags = map[string]string{"firebreak:protected": "true"} }
@@ -419,8 +447,14 @@ func TestOutcomes(t *testing.T) {
 		"nobody named":   {with: map[string]string{}, fault: fault.BadInput},
 		"key":            {target: key, doc: []string{own, allow("Them", `{"AWS":"`+theirs+`"}`)}, want: incident.Refused, golden: "refused", reason: "aws kms put-key-policy"},
 		"key, not named": {target: key, doc: []string{own}, want: incident.Already},
-		"secret":         {target: secret, doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, want: incident.Refused, reason: "No statement is left then"},
-		"function":       {target: function, doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, want: incident.Refused, reason: "aws lambda remove-permission --region us-east-1 --function-name " + function + " --statement-id Them"},
+		"key, by a grant": {
+			target: key, doc: []string{own}, set: grantTo(theirs), want: incident.Refused, reason: "Decrypt for " + theirs + " by grant 0c237476b39f8bc44e45212e08498fbe3151305030726c0590dd8d3e9f3d6a60. Take that out with: aws kms revoke-grant --region us-east-1 --key-id " + key + " --grant-id",
+		},
+		"key, by a grant to somebody of the account": {target: key, doc: []string{own}, set: grantTo("arn:aws:iam::444455556666:role/copy"), want: incident.Refused, reason: "arn:aws:iam::444455556666:role/copy"},
+		"key, by a grant to a partner":               {target: key, doc: []string{own}, set: grantTo(partners), want: incident.Already},
+		"key, whose grants nobody may read":          {target: key, doc: []string{own}, set: func(f *fake) { f.Denied = map[string]bool{"ListGrants": true} }, fault: fault.Denied},
+		"secret":                                     {target: secret, doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, want: incident.Refused, reason: "No statement is left then"},
+		"function":                                   {target: function, doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, want: incident.Refused, reason: "aws lambda remove-permission --region us-east-1 --function-name " + function + " --statement-id Them"},
 		"role": {
 			target: role, doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`), own}, want: incident.Refused, reason: "aws iam update-assume-role-policy --role-name partner-access",
 		},

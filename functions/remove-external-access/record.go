@@ -12,6 +12,7 @@ import (
 	"firebreak/lib/ledger"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 )
@@ -76,6 +77,31 @@ func grants(ctx context.Context, api reads, c action.Call, outsiders []string, t
 		}
 	}
 	return listed, notes, ""
+}
+
+// granted says what the key's grants give the outsiders, and how people take it out. A grant lets somebody in whom no policy names, and
+// Access Analyzer finds it as it finds a policy (AWS: IAM user guide, "IAM Access Analyzer resource types for external access").
+func granted(ctx context.Context, api reads, c action.Call, outsiders []string) ([]string, error) {
+	var out []string
+	for pages := kms.NewListGrantsPaginator(api, &kms.ListGrantsInput{KeyId: &c.Target.ARN}); pages.HasMorePages(); {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, gone(err, c, "list the grants", "NotFoundException")
+		}
+		for _, g := range page.Grants {
+			who := aws.ToString(g.GranteePrincipal)
+			if !slices.ContainsFunc(outsiders, func(p string) bool { return belongs(who, p) }) {
+				continue
+			}
+			var may []string
+			for _, o := range g.Operations {
+				may = append(may, string(o))
+			}
+			out = append(out, fmt.Sprintf("%s for %s by grant %s. Take that out with: aws kms revoke-grant --region %s --key-id %s --grant-id %[3]s",
+				strings.Join(may, ", "), who, aws.ToString(g.GrantId), c.Target.Region, c.Target.ARN))
+		}
+	}
+	return out, nil
 }
 
 // ignored tells whether the bucket's public access block takes what its ACL gives everybody out of force. What cannot be read does not.

@@ -316,7 +316,7 @@ var images = kind{
 // all that lets its own account in: people decide.
 var (
 	keys = kind{
-		looks: []string{"kms:GetKeyPolicy"},
+		looks: []string{"kms:GetKeyPolicy", "kms:ListGrants"},
 		document: func(ctx context.Context, api reads, c action.Call) (string, error) {
 			out, err := api.GetKeyPolicy(ctx, &kms.GetKeyPolicyInput{KeyId: &c.Target.ARN, PolicyName: aws.String("default")})
 			if err != nil {

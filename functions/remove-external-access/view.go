@@ -21,7 +21,7 @@ type view struct {
 	edit   edit
 	shared []string
 	// narrow are the statements for everybody of an organization or an account that is not trusted, where the finding says everybody;
-	// listed is what a bucket's ACL gives those whom it names. Both are for people.
+	// listed is what a bucket's ACL, or the grants of a key, give those whom they name. Both are for people.
 	narrow, listed []string
 	// unread is why nobody can tell whom the ACL gives something.
 	unread string
@@ -70,10 +70,13 @@ func (r removal) look(ctx context.Context, c action.Call) (*view, error) {
 	if slices.Contains(v.outsiders, everybody) {
 		v.narrow = narrowed(v.doc, trusts)
 	}
-	if c.Target.Service == "s3" {
+	switch c.Target.Service {
+	case "s3":
 		v.listed, v.notes, v.unread = grants(ctx, api, c, v.outsiders, trusts)
+	case "kms":
+		v.listed, err = granted(ctx, api, c, v.outsiders)
 	}
-	return v, nil
+	return v, err
 }
 
 // outsiders gives the principals to take out, everybody first. One that is no outsider stays; where none is, the step is
