@@ -1,7 +1,8 @@
 // isolate-instance cuts an instance off the network: every interface gets nothing but the isolation group of its VPC, which
-// has no rule in either direction and family, and tracked connections die. Before that it turns termination protection on,
-// keeps the volumes on termination, makes a shutdown a stop, and takes the instance out of the service of its Auto Scaling
-// group and its balancers, so that the evidence stays.
+// has no rule in either direction and family, and tracked connections die, but for those that AWS tracks under every group, as
+// through a NAT gateway: the result says so. Before that it turns termination protection on, keeps the volumes on termination,
+// makes a shutdown a stop, and takes the instance out of the service of its Auto Scaling group and its balancers, so that the
+// evidence stays.
 //
 // Second time: what is isolated already is left alone; what a broken run left is finished, the interfaces first that it left
 // open. The groups before are the ones that were first recorded.
@@ -226,7 +227,11 @@ func (i isolation) remark(c action.Call, text string) {
 
 // Notes say what no security group cuts and no attribute keeps.
 func (i isolation) Notes(c action.Call, s action.State) []string {
-	notes := []string{"not cut by security groups: the VPC's DNS resolver, instance metadata, time synchronization"}
+	notes := []string{
+		"not cut by security groups: the VPC's DNS resolver, instance metadata, time synchronization, the EC2 serial console",
+		// AWS: Amazon EC2 security group connection tracking, "Automatically tracked connections".
+		"connections through a NAT gateway, a Network Load Balancer, a VPC endpoint, an egress-only internet gateway, Global Accelerator or Network Firewall are tracked under every group: those that were open may live for up to five days",
+	}
 	if said, ok := i.remarks.LoadAndDelete(c.Target.ARN); ok {
 		notes = append(notes, said.([]string)...)
 	}
