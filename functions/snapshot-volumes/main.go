@@ -94,7 +94,7 @@ func (s snapshots) Observe(ctx context.Context, c action.Call) (action.State, er
 		state[field(id)] = ""
 	}
 	if len(state) == 0 {
-		return state, nil
+		return state, instance.Volumeless(in)
 	}
 	pages := ec2.NewDescribeSnapshotsPaginator(api, &ec2.DescribeSnapshotsInput{OwnerIds: []string{"self"}, Filters: []types.Filter{
 		{Name: aws.String("volume-id"), Values: instance.Volumes(in)},

@@ -172,9 +172,21 @@ func TestGoneInstance(t *testing.T) {
 
 func TestNoVolume(t *testing.T) {
 	w := newWorld(t)
+	w.ec2.AddInstance(name).RootDeviceType = types.DeviceTypeInstanceStore
 	got, err := w.do(incident.Apply)
 	if err != nil || got.Outcome != incident.Already || len(got.Changes) != 1 || len(w.ec2.Calls) > 0 {
 		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// An instance that boots from a volume and has none is no instance without evidence: somebody has detached it.
+func TestDetachedVolumes(t *testing.T) {
+	for state, want := range map[types.InstanceStateName]fault.Name{types.InstanceStateNameStopped: fault.NotVerified, types.InstanceStateNamePending: fault.Throttled} {
+		w := newWorld(t)
+		w.ec2.AddInstance(name).State.Name = state
+		if got, err := w.do(incident.Apply); !fault.Is(err, want) || len(w.ec2.Calls) > 0 {
+			t.Errorf("%s: %+v, %v", state, got, err)
+		}
 	}
 }
 

@@ -55,12 +55,16 @@ func manifest(identity action.State) (kept map[string]string, volumes []string) 
 // finding was seen, and completed; and where there is a forensic account, a copy of it must be locked there.
 func (t termination) Evidence(ctx context.Context, c action.Call, identity action.State) (string, error) {
 	kept, volumes := manifest(identity)
-	if len(volumes) == 0 {
-		return "", nil
-	}
 	api, err := t.reads(ctx, c)
 	if err != nil {
 		return "", err
+	}
+	if len(volumes) == 0 {
+		in, err := instance.Read(ctx, api, c.Target)
+		if err != nil {
+			return "", err
+		}
+		return "", instance.Volumeless(in)
 	}
 	var ids []string
 	for _, v := range volumes {

@@ -250,6 +250,7 @@ func TestEvidence(t *testing.T) {
 		{"of an earlier incident", "was begun before the finding was seen", func(w *world) {
 			w.ec2.Snapshots()[1].StartTime = aws.Time(seen.Add(-24 * time.Hour))
 		}},
+		{"detached", "boots from a volume and has none attached", func(w *world) { w.ec2.AddInstance(name) }},
 		{"not on record", "no snapshot of " + vol1 + " is on record", func(w *world) {
 			_, err := ledger.Update(w.t.Context(), w.store, ledger.HoldKey(target, "snapshot-volumes"), func(it *ledger.Item[ledger.Hold]) error {
 				it.Value.After = nil

@@ -77,6 +77,19 @@ func Volumes(in types.Instance) []string {
 	return out
 }
 
+// Volumeless tells whether an instance that shows no EBS volume may have none: only one that boots from an instance store. Another one
+// shows none while it is being launched, or because somebody has detached its root, and with it the evidence. Errors: Throttled,
+// NotVerified.
+func Volumeless(in types.Instance) error {
+	switch {
+	case in.RootDeviceType != types.DeviceTypeEbs:
+		return nil
+	case in.State != nil && in.State.Name == types.InstanceStateNamePending:
+		return fault.New(fault.Throttled, "%s is being launched and shows no volume yet: look again", aws.ToString(in.InstanceId))
+	}
+	return fault.New(fault.NotVerified, "%s boots from a volume and has none attached: somebody has detached it, look for it in CloudTrail (DetachVolume) and take its snapshot by hand", aws.ToString(in.InstanceId))
+}
+
 // Since is from when on a snapshot counts: the finding was seen, which cannot be later than this execution began. Whole
 // seconds, so that a start time which is given in them does not seem earlier.
 func Since(c action.Call) time.Time {
