@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net/url"
 
 	"firebreak/lib/action"
 	"firebreak/lib/bucket"
@@ -11,7 +10,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3control"
 	"github.com/aws/aws-sdk-go-v2/service/s3control/types"
-	smithy "github.com/aws/smithy-go/endpoints"
 )
 
 // accountReads is the call that looks at an account's block, made as the Read role.
@@ -69,24 +67,4 @@ func (b blocking) putAccount(ctx context.Context, c action.Call, to *four) error
 		return fmt.Errorf("set the public access block of account %s: %w", c.Target.Account, err)
 	}
 	return nil
-}
-
-// control is S3 Control's client. Where an address is given it is used as it is: the account's id, which the SDK puts before it, is no
-// name there.
-func control(cfg aws.Config) *s3control.Client {
-	return s3control.NewFromConfig(cfg, func(o *s3control.Options) {
-		if cfg.BaseEndpoint != nil {
-			o.EndpointResolverV2 = given(*cfg.BaseEndpoint)
-		}
-	})
-}
-
-type given string
-
-func (g given) ResolveEndpoint(context.Context, s3control.EndpointParameters) (smithy.Endpoint, error) {
-	u, err := url.Parse(string(g))
-	if err != nil {
-		return smithy.Endpoint{}, fmt.Errorf("the address %q: %w", string(g), err)
-	}
-	return smithy.Endpoint{URI: *u}, nil
 }

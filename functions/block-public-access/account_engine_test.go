@@ -34,7 +34,7 @@ func TestAccountOnTheEngine(t *testing.T) {
 		},
 		Usual: actiontest.Choice{"block": "none", flags[0]: false, flags[1]: false, flags[2]: false, flags[3]: false},
 		Make: func(t *testing.T, e *actiontest.Engine, c actiontest.Choice) actiontest.Subject {
-			api, id := control(e.Owner), aws.String(actiontest.Account)
+			api, id := bucket.Control(e.Owner), aws.String(actiontest.Account)
 			remove := func() error {
 				_, err := api.DeletePublicAccessBlock(context.Background(), &s3control.DeletePublicAccessBlockInput{AccountId: id})
 				return err

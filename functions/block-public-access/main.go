@@ -213,11 +213,11 @@ func wired(store ledger.Store, access account.Access) blocking {
 		},
 		accountReads: func(ctx context.Context, c action.Call) (accountReads, error) {
 			cfg, err := access.Config(ctx, account.Read, c.Scope(), account.Statement{Actions: []string{"s3:GetAccountPublicAccessBlock"}, Resources: []string{"*"}}) // no resource level
-			return control(cfg), err
+			return bucket.Control(cfg), err
 		},
 		accountChanges: func(ctx context.Context, c action.Call) (accountChanges, error) {
 			cfg, err := access.Config(ctx, account.Data, c.Scope(), account.Statement{Actions: []string{"s3:PutAccountPublicAccessBlock"}, Resources: []string{"*"}}) // no resource level; removing asks for the same
-			return control(cfg), err
+			return bucket.Control(cfg), err
 		},
 		grants: &grants{},
 	}

@@ -3,12 +3,15 @@ package main
 import (
 	"context"
 
+	"firebreak/lib/bucket"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3control"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -22,6 +25,12 @@ type roleAPI interface {
 // functionAPI is the call that reads a function's policy.
 type functionAPI interface {
 	GetPolicy(context.Context, *lambda.GetPolicyInput, ...func(*lambda.Options)) (*lambda.GetPolicyOutput, error)
+}
+
+// accessPointAPI are the calls that read a bucket's access points.
+type accessPointAPI interface {
+	ListAccessPoints(context.Context, *s3control.ListAccessPointsInput, ...func(*s3control.Options)) (*s3control.ListAccessPointsOutput, error)
+	GetAccessPointPolicy(context.Context, *s3control.GetAccessPointPolicyInput, ...func(*s3control.Options)) (*s3control.GetAccessPointPolicyOutput, error)
 }
 
 type (
@@ -42,12 +51,13 @@ type clients struct {
 	*secretsClient
 	roleAPI
 	functionAPI
+	accessPointAPI
 }
 
 func newClients(cfg aws.Config) clients {
 	return clients{
 		s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = cfg.BaseEndpoint != nil }), sqs.NewFromConfig(cfg), sns.NewFromConfig(cfg),
-		ec2.NewFromConfig(cfg), kms.NewFromConfig(cfg), secretsmanager.NewFromConfig(cfg), iam.NewFromConfig(cfg), lambda.NewFromConfig(cfg),
+		ec2.NewFromConfig(cfg), kms.NewFromConfig(cfg), secretsmanager.NewFromConfig(cfg), iam.NewFromConfig(cfg), lambda.NewFromConfig(cfg), bucket.Control(cfg),
 	}
 }
 

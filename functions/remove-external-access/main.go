@@ -8,7 +8,8 @@
 // Nobody is locked out: what names the resource's own account, or anybody whom the installation trusts (its own accounts, and the
 // setting trusted), stays. Keys, secrets, functions and roles are never changed: people get the exact edit, ready to be made. So
 // they do where a statement lets everybody in, or a whole account, and the finding names somebody of them, or an organization that is not
-// trusted, and where it is a bucket's ACL or a grant of a key that lets somebody in.
+// trusted, and where it is a
+// bucket's ACL, its access point or a grant of a key that lets somebody in.
 package main
 
 import (
@@ -39,6 +40,7 @@ type reads interface {
 	queueAPI
 	roleAPI
 	functionAPI
+	accessPointAPI
 	GetBucketPolicy(context.Context, *s3.GetBucketPolicyInput, ...func(*s3.Options)) (*s3.GetBucketPolicyOutput, error)
 	GetBucketAcl(context.Context, *s3.GetBucketAclInput, ...func(*s3.Options)) (*s3.GetBucketAclOutput, error)
 	GetPublicAccessBlock(context.Context, *s3.GetPublicAccessBlockInput, ...func(*s3.Options)) (*s3.GetPublicAccessBlockOutput, error)
@@ -128,6 +130,8 @@ func (r removal) Intent(c action.Call, now action.State) (action.State, error) {
 		return nil, action.Refuse("%s lets %s, and no condition says whom: decide whom it is meant for, and name them there; taking out %s alone would change nothing", c.Target.ARN, strings.Join(v.edit.open, " and "), whom)
 	case len(v.narrow) > 0:
 		return nil, action.Refuse("%s lets %s in, which the installation does not trust: decide whether it is meant, and put it on the trusted list (scripts/deploy hub --trusted) or take it out there", c.Target.ARN, strings.Join(v.narrow, " and "))
+	case len(v.points) > 0 && len(v.edit.out) == 0:
+		return nil, action.Refuse("the policy of %s leaves it to its access points whom to let in, and they let %s in: %s", c.Target.ARN, whom, strings.Join(v.points, "; "))
 	case v.unread != "" && len(v.edit.out) == 0:
 		return nil, action.Refuse("the policy of %s does not let %s in, but %s, so nobody can tell whether that does. Look: aws s3api get-bucket-acl --bucket %s", c.Target.ARN, whom, v.unread, c.Target.Resource)
 	case v.kind.put == nil:
@@ -141,7 +145,7 @@ func (r removal) Intent(c action.Call, now action.State) (action.State, error) {
 func (r removal) Contained(c action.Call, s action.State) bool {
 	v := r.view(c)
 	if v.kind.document != nil {
-		return s["policy"] == label(v.doc) && len(v.edit.out)+len(v.edit.open)+len(v.narrow)+len(v.listed) == 0 && v.unread == ""
+		return s["policy"] == label(v.doc) && len(v.edit.out)+len(v.edit.open)+len(v.narrow)+len(v.listed)+len(v.points) == 0 && v.unread == ""
 	}
 	for f, value := range s {
 		if who := strings.TrimPrefix(f, with); value == "true" && (meant(who, v.outsiders) || who == everyone) {

@@ -33,6 +33,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/aws-sdk-go-v2/service/s3control"
+	s3controltypes "github.com/aws/aws-sdk-go-v2/service/s3control/types"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sns"
 	snstypes "github.com/aws/aws-sdk-go-v2/service/sns/types"
@@ -79,7 +81,8 @@ type fake struct {
 	shared []string
 	acl    []s3types.Grant
 	grants []kmstypes.GrantListEntry
-	block  bool // the public access block ignores what the ACL gives everybody
+	points []string // the policies of its access points
+	block  bool     // the public access block ignores what the ACL gives everybody
 	tags   map[string]string
 }
 
@@ -152,6 +155,25 @@ func (f *fake) GetBucketTagging(context.Context, *s3.GetBucketTaggingInput, ...f
 
 func (f *fake) GetPublicAccessBlock(context.Context, *s3.GetPublicAccessBlockInput, ...func(*s3.Options)) (*s3.GetPublicAccessBlockOutput, error) {
 	return &s3.GetPublicAccessBlockOutput{PublicAccessBlockConfiguration: &s3types.PublicAccessBlockConfiguration{IgnorePublicAcls: &f.block}}, f.look("GetPublicAccessBlock", "s3:GetBucketPublicAccessBlock", "NoSuchBucket")
+}
+
+func (f *fake) ListAccessPoints(context.Context, *s3control.ListAccessPointsInput, ...func(*s3control.Options)) (*s3control.ListAccessPointsOutput, error) {
+	out := &s3control.ListAccessPointsOutput{}
+	for n := range f.points {
+		out.AccessPointList = append(out.AccessPointList, s3controltypes.AccessPoint{Name: aws.String(fmt.Sprint("point", n))})
+	}
+	return out, f.Read("ListAccessPoints", "s3:ListAccessPoints", "*")
+}
+
+func (f *fake) GetAccessPointPolicy(_ context.Context, in *s3control.GetAccessPointPolicyInput, _ ...func(*s3control.Options)) (*s3control.GetAccessPointPolicyOutput, error) {
+	if err := f.Read("GetAccessPointPolicy", "s3:GetAccessPointPolicy", "arn:aws:s3:us-east-1:222222222222:accesspoint/"+*in.Name); err != nil {
+		return nil, err
+	}
+	n, _ := strconv.Atoi(strings.TrimPrefix(*in.Name, "point"))
+	if f.points[n] == "" {
+		return nil, actiontest.Answer("NoSuchAccessPointPolicy")
+	}
+	return &s3control.GetAccessPointPolicyOutput{Policy: &f.points[n]}, nil
 }
 
 func (f *fake) PutBucketPolicy(_ context.Context, in *s3.PutBucketPolicyInput, _ ...func(*s3.Options)) (*s3.PutBucketPolicyOutput, error) {
@@ -348,6 +370,9 @@ func everybodyOf(key, value string) string {
 	return fmt.Sprintf(`{"Sid":"Of","Effect":"Allow","Principal":"*","Action":"s3:GetObject","Resource":"*","Condition":{"StringLike":{%q:%q}}}`, key, value)
 }
 
+// byPoints is a statement that leaves it to the account's access points whom to let in.
+var byPoints = everybodyOf("s3:DataAccessPointAccount", us)
+
 // grantTo has the key granted to somebody.
 func grantTo(to string) func(*fake) {
 	return func(f *fake) {
@@ -453,8 +478,19 @@ func TestOutcomes(t *testing.T) {
 		"key, by a grant to somebody of the account": {target: key, doc: []string{own}, set: grantTo("arn:aws:iam::444455556666:role/copy"), want: incident.Refused, reason: "arn:aws:iam::444455556666:role/copy"},
 		"key, by a grant to a partner":               {target: key, doc: []string{own}, set: grantTo(partners), want: incident.Already},
 		"key, whose grants nobody may read":          {target: key, doc: []string{own}, set: func(f *fake) { f.Denied = map[string]bool{"ListGrants": true} }, fault: fault.Denied},
-		"secret":                                     {target: secret, doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, want: incident.Refused, reason: "No statement is left then"},
-		"function":                                   {target: function, doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, want: incident.Refused, reason: "aws lambda remove-permission --region us-east-1 --function-name " + function + " --statement-id Them"},
+		"bucket, by an access point": {
+			doc: []string{own, byPoints}, set: func(f *fake) { f.points = []string{"", policy(allow("Them", `{"AWS":"`+theirs+`"}`))} },
+			want: incident.Refused, reason: "access point point1: " + theirs + " out of statement Them",
+		},
+		"bucket, by an access point and its policy": {
+			doc: []string{own, byPoints, allow("Them", `{"AWS":"`+theirs+`"}`)}, set: func(f *fake) { f.points = []string{policy(allow("Them", `{"AWS":"`+theirs+`"}`))} },
+			fault: fault.NotVerified, after: []string{own, byPoints},
+		},
+		"bucket, access points of others": {doc: []string{own, byPoints}, set: func(f *fake) { f.points = []string{policy(allow("Partner", `{"AWS":"`+partners+`"}`))} }, want: incident.Already},
+		"bucket, an access point in vain": {doc: []string{own}, set: func(f *fake) { f.points = []string{policy(allow("Them", `{"AWS":"`+theirs+`"}`))} }, want: incident.Already},
+		"bucket, hidden access points":    {doc: []string{own, byPoints}, set: func(f *fake) { f.Denied = map[string]bool{"ListAccessPoints": true} }, fault: fault.Denied},
+		"secret":                          {target: secret, doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, want: incident.Refused, reason: "No statement is left then"},
+		"function":                        {target: function, doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`)}, want: incident.Refused, reason: "aws lambda remove-permission --region us-east-1 --function-name " + function + " --statement-id Them"},
 		"role": {
 			target: role, doc: []string{allow("Them", `{"AWS":"`+theirs+`"}`), own}, want: incident.Refused, reason: "aws iam update-assume-role-policy --role-name partner-access",
 		},

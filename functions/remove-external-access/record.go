@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"firebreak/lib/action"
+	"firebreak/lib/bucket"
 	"firebreak/lib/fault"
 	"firebreak/lib/ledger"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/aws-sdk-go-v2/service/s3control"
 )
 
 // documentKey is where a policy document stands in the ledger. States carry its label, since documents are too long for them.
@@ -99,6 +101,41 @@ func granted(ctx context.Context, api reads, c action.Call, outsiders []string) 
 			}
 			out = append(out, fmt.Sprintf("%s for %s by grant %s. Take that out with: aws kms revoke-grant --region %s --key-id %s --grant-id %[3]s",
 				strings.Join(may, ", "), who, aws.ToString(g.GrantId), c.Target.Region, c.Target.ARN))
+		}
+	}
+	return out, nil
+}
+
+// points says which of a bucket's access points let an outsider in, where its policy leaves that to them. Access Analyzer finds that
+// under the bucket's name (AWS: IAM user guide, "IAM Access Analyzer resource types for external access"); without such a statement the
+// bucket's own policy has to let in as much as an access point's (AWS: Amazon S3 user guide, "Configuring IAM policies for using access
+// points").
+func points(ctx context.Context, api reads, c action.Call, doc string, outsiders []string) ([]string, error) {
+	if !delegates(doc) {
+		return nil, nil
+	}
+	var out []string
+	for pages := s3control.NewListAccessPointsPaginator(api, &s3control.ListAccessPointsInput{AccountId: &c.Target.Account, Bucket: &c.Target.Resource}); pages.HasMorePages(); {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, gone(err, c, "list the access points", "NoSuchBucket")
+		}
+		for _, p := range page.AccessPointList {
+			got, err := api.GetAccessPointPolicy(ctx, &s3control.GetAccessPointPolicyInput{AccountId: &c.Target.Account, Name: p.Name})
+			if bucket.Answered(err, "NoSuchAccessPointPolicy") || bucket.Answered(err, "NoSuchAccessPoint") {
+				continue
+			}
+			if err != nil {
+				return nil, fmt.Errorf("read the policy of access point %s: %w", aws.ToString(p.Name), err)
+			}
+			e, err := without(aws.ToString(got.Policy), outsiders...)
+			if err != nil {
+				return nil, err
+			}
+			if found := slices.Concat(e.out, e.open); len(found) > 0 {
+				out = append(out, fmt.Sprintf("access point %s: %s. Edit it with: aws s3control put-access-point-policy --region %s --account-id %s --name %[1]s --policy DOCUMENT",
+					aws.ToString(p.Name), strings.Join(found, ", "), c.Target.Region, c.Target.Account))
+			}
 		}
 	}
 	return out, nil

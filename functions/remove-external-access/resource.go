@@ -98,6 +98,10 @@ func described(ctx context.Context, api reads, c action.Call) (map[string]string
 func looking(c action.Call) []account.Statement {
 	k, _ := kindOf(c) // what is of none has been refused before a session is taken
 	all := []account.Statement{{Actions: k.looks, Resources: []string{resource(c)}}}
+	if c.Target.Service == "s3" {
+		all = append(all, account.Statement{Actions: []string{"s3:ListAccessPoints"}, Resources: []string{"*"}}, // no resource level
+			account.Statement{Actions: []string{"s3:GetAccessPointPolicy"}, Resources: []string{fmt.Sprintf("arn:%s:s3:%s:%s:accesspoint/*", c.Target.Partition, c.Target.Region, c.Target.Account)}})
+	}
 	if c.Target.Service == "ec2" {
 		all = append(all, account.Statement{Actions: []string{"ec2:DescribeTags"}, Resources: []string{"*"}}) // no resource level
 	}

@@ -147,6 +147,26 @@ func conditioned(condition any) bool {
 	return false
 }
 
+// delegates tells whether a bucket's policy leaves it to access points whom to let in: it has an Allow for what comes through one.
+func delegates(doc string) bool {
+	if doc == "" {
+		return false
+	}
+	_, list, err := parse(doc)
+	return err == nil && slices.ContainsFunc(list, func(s map[string]any) bool {
+		operators, _ := s["Condition"].(map[string]any)
+		for _, v := range operators {
+			keys, _ := v.(map[string]any)
+			for key := range keys {
+				if s["Effect"] == "Allow" && strings.HasPrefix(strings.ToLower(key), "s3:dataaccesspoint") {
+					return true
+				}
+			}
+		}
+		return false
+	})
+}
+
 // organizations are the keys among where whose values begin with an organization's id.
 var organizations = []string{"aws:principalorgid", "aws:principalorgpaths", "aws:sourceorgid", "aws:sourceorgpaths"}
 

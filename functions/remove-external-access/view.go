@@ -23,6 +23,8 @@ type view struct {
 	// narrow are the statements for everybody of an organization or an account that is not trusted, where the finding says everybody;
 	// listed is what a bucket's ACL, or the grants of a key, give those whom they name. Both are for people.
 	narrow, listed []string
+	// points are a bucket's access points that let an outsider in, and how people take it out.
+	points []string
 	// unread is why nobody can tell whom the ACL gives something.
 	unread string
 	// notes is what else lets somebody in; taken is what Apply has taken out for run.
@@ -73,6 +75,7 @@ func (r removal) look(ctx context.Context, c action.Call) (*view, error) {
 	switch c.Target.Service {
 	case "s3":
 		v.listed, v.notes, v.unread = grants(ctx, api, c, v.outsiders, trusts)
+		v.points, err = points(ctx, api, c, v.doc, v.outsiders)
 	case "kms":
 		v.listed, err = granted(ctx, api, c, v.outsiders)
 	}
