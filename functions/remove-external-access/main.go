@@ -227,6 +227,9 @@ func (r removal) Notes(c action.Call, _ action.State) []string {
 	}
 	v.taken = nil
 	out = append(slices.Clone(out), v.notes...)
+	if c.Target.Service == "sns" { // a policy says who may subscribe, and is not asked again
+		out = append(out, "who has subscribed already may go on receiving: look at aws sns list-subscriptions-by-topic --region "+c.Target.Region+" --topic-arn "+c.Target.ARN)
+	}
 	if v.kind.share != nil {
 		out = append(out, "who has copied it keeps the copy")
 	}

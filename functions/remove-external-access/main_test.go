@@ -750,6 +750,18 @@ func TestGrantsByACLAreSaid(t *testing.T) {
 	}
 }
 
+// A subscription can outlive the policy that let it be made, as a copy outlives the sharing.
+func TestWhatOutlivesTheEditIsSaid(t *testing.T) {
+	for target, want := range map[string]string{alerts: "who has subscribed already may go on receiving", snap: "who has copied it keeps the copy"} {
+		f := newFake(target, own, allow("Them", `{"AWS":"`+theirs+`"}`))
+		f.shared = []string{them}
+		w := newWorld(t, f)
+		if got := w.Must(w.Request(incident.Apply, first, target, whom(them))); got.Outcome != incident.Applied || !strings.Contains(strings.Join(got.Changes, "\n"), want) {
+			t.Errorf("%s: %+v", target, got)
+		}
+	}
+}
+
 func TestKilledAnywhere(t *testing.T) {
 	statements := []string{own, allow("Both", `{"AWS":["`+partners+`","`+theirs+`"]}`)}
 	for _, target := range []string{exports, jobs, alerts, snap, ami} {
