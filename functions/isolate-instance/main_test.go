@@ -212,6 +212,15 @@ func TestGoneInstance(t *testing.T) {
 
 // A killed function leaves no trace but what it did: at every changing call and every write of the record, before and after.
 // The next run ends where an unbroken one ends, the record has the state before the first run, and undo gives exactly that.
+// Every instance has an interface: where AWS lists none, nobody knows what it wears.
+func TestNoInterfaceListed(t *testing.T) {
+	w := newWorld(t)
+	w.ec2.DropInterfaces()
+	if got, err := w.do(incident.Apply); !fault.Is(err, fault.Throttled) || len(w.ec2.Calls) > 0 {
+		t.Errorf("%+v, %v, changed %v", got, err, w.ec2.Calls)
+	}
+}
+
 func TestKilledAnywhere(t *testing.T) {
 	whole := newWorld(t)
 	if _, err := whole.do(incident.Apply); err != nil {

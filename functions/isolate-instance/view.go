@@ -74,6 +74,9 @@ func (i isolation) look(ctx context.Context, c action.Call) (*view, error) {
 			return nil, fault.New(fault.Throttled, "%s is attached to %s, but AWS does not list it: look again", id, c.Target.Name())
 		}
 	}
+	if len(v.interfaces) == 0 { // each has one that nobody can detach
+		return nil, fault.New(fault.Throttled, "AWS lists no interface of %s: look again", c.Target.Name())
+	}
 	if len(ids) > 0 {
 		slices.Sort(ids)
 		found, err := groups(ctx, api, "group-id", slices.Compact(ids))

@@ -185,6 +185,9 @@ func (e *EC2) AddSnapshot(id, volume string, start time.Time, tags map[string]st
 	return s
 }
 
+// DropInterfaces has no interface listed any more.
+func (e *EC2) DropInterfaces() { clear(e.interfaces) }
+
 // DropSnapshot removes a snapshot.
 func (e *EC2) DropSnapshot(id string) { delete(e.snapshots, id) }
 
