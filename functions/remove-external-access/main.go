@@ -8,8 +8,7 @@
 // Nobody is locked out: what names the resource's own account, or anybody whom the installation trusts (its own accounts, and the
 // setting trusted), stays. Keys, secrets, functions and roles are never changed: people get the exact edit, ready to be made. So
 // they do where a statement lets everybody in, or a whole account, and the finding names somebody of them, or an organization that is not
-// trusted, and where it is a
-// bucket's ACL, its access point or a grant of a key that lets somebody in.
+// trusted, and where it is a bucket's ACL, its access point or a grant of a key that lets somebody in.
 package main
 
 import (
