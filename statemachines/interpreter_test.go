@@ -208,7 +208,7 @@ func (i *interpreter) execute(t *testing.T, machine, name string, input any, r *
 		if time.Now().After(deadline) {
 			t.Fatalf("%s still runs", name)
 		}
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(20 * time.Millisecond) // the interpreter can only be asked
 	}
 	r.status, r.error, r.cause, r.output = d.Status, aws.ToString(d.Error), aws.ToString(d.Cause), []byte(aws.ToString(d.Output))
 	h, err := i.api.GetExecutionHistory(t.Context(), &sfn.GetExecutionHistoryInput{ExecutionArn: started.ExecutionArn, MaxResults: 1000})

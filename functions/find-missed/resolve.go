@@ -228,7 +228,7 @@ func (p *pass) tellClosing(ctx context.Context, m ledger.Incident, one finding.F
 			return nil
 		}
 		stood = "was contained"
-		rest = fmt.Sprintf("Still held: %s. Nobody looks any more whether it stays so. To give it back: scripts/firebreak release %s --plan says what that would be. If that was nobody of you, somebody hides it", channel.Line(strings.Join(held, ", "), 1000), m.ID)
+		rest = fmt.Sprintf("Still held: %s. Nobody looks any more whether it stays so. To give it back: scripts/firebreak release %s --plan says what that would be. If none of you did that, somebody is hiding it", channel.Line(strings.Join(held, ", "), 1000), m.ID)
 	}
 	_, err := p.topic.Once(ctx, p.store, m.ID, m.Episode, "resolved", channel.Message{
 		Subject: m.ID + " is closed: it was resolved at its source", Severity: m.Band,

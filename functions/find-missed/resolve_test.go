@@ -290,14 +290,19 @@ func TestAMarkedFindingIsClosedAloud(t *testing.T) {
 	}
 }
 
+// unfinished is an incident that needs a person, and whose finding somebody has archived.
+func (w *world) unfinished(t *testing.T, needs string) (id string) {
+	f := mining(t, clinic, 1, lately())
+	w.threats[at] = []gdtypes.Finding{archived(f)}
+	return w.stands(minedEvent(t, f), func(m *ledger.Incident) {
+		m.Status, m.Ending, m.Needs = incident.Open, incident.EndNeedsPerson, needs
+	})
+}
+
 // People hear of one that was not contained, once, with what was not done.
 func TestAnIncidentInNeedOfAPersonIsClosedAloud(t *testing.T) {
 	w := newWorld(t, clinic)
-	f := mining(t, clinic, 1, lately())
-	w.threats[at] = []gdtypes.Finding{archived(f)}
-	id := w.stands(minedEvent(t, f), func(m *ledger.Incident) {
-		m.Status, m.Ending, m.Needs = incident.Open, incident.EndNeedsPerson, "isolate-instance of i-1 is not done"
-	})
+	id := w.unfinished(t, "isolate-instance of i-1 is not done")
 	for range 2 {
 		w.run(time.Minute)
 	}
@@ -316,11 +321,7 @@ func TestAnIncidentInNeedOfAPersonIsClosedAloud(t *testing.T) {
 // While nobody can be told, what has to be told is not closed: a closed incident is never looked at again.
 func TestNothingIsClosedThatNobodyCouldBeToldOf(t *testing.T) {
 	w := newWorld(t, clinic)
-	f := mining(t, clinic, 1, lately())
-	w.threats[at] = []gdtypes.Finding{archived(f)}
-	id := w.stands(minedEvent(t, f), func(m *ledger.Incident) {
-		m.Status, m.Ending, m.Needs = incident.Open, incident.EndNeedsPerson, "isolate-instance is not done"
-	})
+	id := w.unfinished(t, "isolate-instance is not done")
 	w.mute = errors.New("SNS is away")
 	if r := w.run(0).Resolved; r != (Resolution{Open: 1, Unread: 1}) || w.meta(id).Value.Status != incident.Open {
 		t.Errorf("%+v, %s", r, w.meta(id).Value.Status)

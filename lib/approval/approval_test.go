@@ -754,7 +754,7 @@ func TestKeysAreReadAgain(t *testing.T) {
 			later time.Duration
 			want  string
 		}{{0, "1"}, {5*time.Minute - time.Second, "1"}, {time.Second, "2"}} {
-			time.Sleep(c.later)
+			time.Sleep(c.later) // on the clock of synctest: nobody waits
 			if r, err := k.Read(t.Context()); err != nil || r.ID != c.want {
 				t.Errorf("%s later the key is %s (%v), not %s", c.later, r.ID, err, c.want)
 			}

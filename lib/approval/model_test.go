@@ -242,7 +242,7 @@ func (m *model) numbers() []int { return slices.Sorted(maps.Keys(m.papers)) }
 // seldom lets an action happen only now and then: most histories should get somewhere.
 func seldom(t *rapid.T) {
 	if rapid.IntRange(0, 4).Draw(t, "seldom") > 0 {
-		t.Skip("not now")
+		t.Skip("not now") // rapid draws another step: no test is left out
 	}
 }
 
@@ -290,7 +290,7 @@ func (m *model) actions() map[string]func(*rapid.T) {
 			it, err := Load(ctx, m.s, id, m.number("request"))
 			m.must(err)
 			if !it.Exists() {
-				t.Skip("no such request")
+				t.Skip("no such request") // rapid draws another step
 			}
 			m.forms = append(m.forms, Vote{Incident: id, Number: it.Value.Number, Hash: it.Value.Hash, Approver: m.entry(), Nonce: fmt.Sprintf("n%d", len(m.forms))})
 		},
@@ -317,7 +317,7 @@ func (m *model) actions() map[string]func(*rapid.T) {
 			n := m.number("request")
 			p := m.papers[n]
 			if p == nil {
-				t.Skip("no such request")
+				t.Skip("no such request") // rapid draws another step
 			}
 			m.must(m.p.cancel(ctx, m.s, id, n))
 			if !p.told {
@@ -422,7 +422,7 @@ func (m *model) goOn(ctx context.Context, t *rapid.T, all map[string]func(*rapid
 			}
 		}
 		if len(able) == 0 {
-			t.Skip("nobody can")
+			t.Skip("nobody can") // rapid draws another step
 		}
 		b := rapid.SampledFrom(able).Draw(t, "who")
 		v := Vote{Incident: id, Number: n, Hash: p.hash, Approver: b.entry, Approve: true, Via: b.via, Nonce: fmt.Sprintf("n%d", len(m.forms)), Now: m.now}

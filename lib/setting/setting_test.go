@@ -88,7 +88,7 @@ func TestAMinuteLaterItIsReadAgain(t *testing.T) {
 			later time.Duration
 			calls int
 		}{{0, 1}, {59 * time.Second, 1}, {time.Second, 2}} {
-			time.Sleep(c.later)
+			time.Sleep(c.later) // on the clock of synctest: nobody waits
 			if _, err := inst.Read(t.Context()); err != nil || api.calls != c.calls {
 				t.Errorf("%s later SSM was read %d times in all (%v), not %d", c.later, api.calls, err, c.calls)
 			}

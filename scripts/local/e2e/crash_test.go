@@ -57,7 +57,7 @@ func killing(t testing.TB, function string, wait time.Duration) func() int {
 				killed.Store(int64(kill(function)))
 				return
 			}
-			time.Sleep(time.Millisecond)
+			time.Sleep(time.Millisecond) // until the function has a process: the platform tells nobody
 		}
 	})
 	stop := func() int {
@@ -308,7 +308,7 @@ func leave(t *testing.T) (world.Instance, world.Event, bool) {
 			if begun.Load() {
 				again += kill(function)
 			}
-			time.Sleep(100 * time.Microsecond)
+			time.Sleep(100 * time.Microsecond) // leaves the processor to what is to be killed
 		}
 	})
 	put(t, finding)

@@ -276,7 +276,7 @@ func TestOneWinnerOf64OnTheTable(t *testing.T) {
 					statuses[status]++
 					mu.Unlock()
 					if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable { // the platform runs twenty functions at once
-						time.Sleep(20 * time.Millisecond)
+						time.Sleep(20 * time.Millisecond) // as a browser that is told to come again
 						continue
 					}
 					mu.Lock()
